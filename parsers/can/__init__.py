@@ -1,0 +1,1 @@
+"""CAN logs: readers to frame blocks, databases, decoding."""
