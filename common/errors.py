@@ -1,0 +1,146 @@
+"""The errors that Argus answers with: a status, a stable code, a sentence, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ArgusError(Exception):
+    """Something was refused.
+
+    Subclasses fix `status` (HTTP), `code` (stable, clients match on it), `title` and `action` (what the caller can do).
+    `retryable` errors may succeed later; `retry_after` (seconds) then says when. `extra` becomes members of the problem document.
+    """
+
+    status = 400
+    code = "bad_request"
+    title = "The request was refused"
+    action = "Correct the request and send it again."
+    retryable = False
+    retry_after: int | None = None
+
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        self.detail = detail or self.title
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+class UnknownField(ArgusError):
+    code = "unknown_field"
+    title = "The request has a field that does not exist"
+    action = "Remove the named fields."
+
+
+class InvalidField(ArgusError):
+    status = 422
+    code = "invalid_field"
+    title = "A field has a value that is not allowed"
+
+
+class NotFound(ArgusError):
+    status = 404
+    code = "not_found"
+    title = "There is no such object"
+    action = "Check the address; you see only what belongs to you."
+
+
+class BadFilename(ArgusError):
+    status = 422
+    code = "bad_filename"
+    title = "The file name is not allowed"
+    action = "Send a plain file name: 1 to 255 bytes, no slash, no backslash, no control character."
+
+
+class EmptyFile(ArgusError):
+    status = 422
+    code = "empty_file"
+    title = "The file has no bytes"
+    action = "Leave empty files out of the batch."
+
+
+class FileTooLarge(ArgusError):
+    status = 413
+    code = "file_too_large"
+    title = "The file is larger than allowed"
+    action = "Split the recording, or ask the operator to raise the limit."
+
+
+class LengthMismatch(ArgusError):
+    status = 422
+    code = "length_mismatch"
+    title = "The body does not have the announced length"
+    action = "Send the file again."
+
+
+class DigestMismatch(ArgusError):
+    status = 422
+    code = "digest_mismatch"
+    title = "The received bytes do not have the announced digest"
+    action = "Send the file again."
+
+
+class FileExists(ArgusError):
+    status = 409
+    code = "file_exists"
+    title = "The batch has another file of this name"
+    action = "Choose another name; PUT replaces nothing."
+
+
+class BatchFull(ArgusError):
+    status = 422
+    code = "batch_full"
+    title = "The batch has as many files as it may have"
+    action = "Open another batch."
+
+
+class BatchClosed(ArgusError):
+    status = 409
+    code = "batch_closed"
+    title = "The batch takes no more files"
+    action = "Open another batch, or ask the operator to reopen this one."
+
+
+class BatchEmpty(ArgusError):
+    status = 422
+    code = "batch_empty"
+    title = "The batch has no files"
+    action = "Upload at least one file before complete, or abandon the batch."
+
+
+class FilesPending(ArgusError):
+    status = 409
+    code = "files_pending"
+    title = "What is stored is not what was announced"
+    action = "Upload the files listed as missing, short or corrupt, then say complete again."
+
+
+class WrongState(ArgusError):
+    status = 409
+    code = "wrong_state"
+    title = "That is not possible in this state"
+    action = "Look at the object again: somebody else may have acted."
+
+
+class NothingSelected(ArgusError):
+    status = 422
+    code = "nothing_selected"
+    title = "No file would run again"
+    action = "Choose files that failed, or reprocess the whole batch."
+
+
+class DiskFull(ArgusError):
+    status = 507
+    code = "disk_full"
+    title = "The storage has no room left"
+    action = "Send the file again later."
+    retryable = True
+    retry_after = 60
+
+
+class StorageUnavailable(ArgusError):
+    status = 503
+    code = "storage_unavailable"
+    title = "The storage does not answer"
+    action = "Send the request again later."
+    retryable = True
+    retry_after = 10

@@ -1,0 +1,39 @@
+"""Writes events: `record` for a batch that the caller holds locked, `record_act` for what belongs to no batch."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db import models, transaction
+
+from events.models import Event, EventType
+
+ARGUS = "argus"
+
+
+class Sequenced(Protocol):
+    """A locked row that numbers its events: the batch."""
+
+    pk: UUID
+    event_seq: int
+
+
+def record(batch: Sequenced, type: EventType, payload: dict[str, Any] | None = None, *, actor: str = ARGUS) -> Event:
+    """Write the next event of a batch; the caller is inside the transaction of the change and holds the batch row locked.
+
+    Raises TransactionManagementError outside a transaction.
+    """
+    if not transaction.get_connection().in_atomic_block:
+        raise transaction.TransactionManagementError("an event is written in the transaction of the change it tells of")
+    assert isinstance(batch, models.Model)
+    batch.event_seq += 1
+    # An UPDATE of its own and not only the caller's save(): a transition may save some fields, or none.
+    type_of_batch = batch.__class__
+    type_of_batch._default_manager.filter(pk=batch.pk).update(event_seq=batch.event_seq)
+    return Event.objects.create(batch_id=batch.pk, seq=batch.event_seq, type=type, payload=payload or {}, actor=actor)
+
+
+def record_act(type: EventType, payload: dict[str, Any], *, actor: str) -> Event:
+    """Write an event of no batch: a token was made, a signal database came."""
+    return Event.objects.create(type=type, payload=payload, actor=actor)

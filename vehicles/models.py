@@ -1,0 +1,153 @@
+"""Fleet, platform, vehicle, token and signal database."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Upper
+
+from vehicles.vin import validate_vin
+
+
+class FailurePolicy(models.TextChoices):
+    """What a batch does when some of its files cannot be read."""
+
+    PARTIAL = "partial", "go on with the files that could be read"
+    STRICT = "strict", "fail the batch"
+
+
+class Fleet(models.Model):
+    """Vehicles that are run together."""
+
+    name = models.CharField(max_length=100, unique=True)
+    failure_policy = models.CharField(
+        max_length=8, choices=FailurePolicy.choices, default=FailurePolicy.PARTIAL, help_text="when some files of a batch cannot be read"
+    )
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.CheckConstraint(condition=Q(failure_policy__in=FailurePolicy.values), name="fleet_policy_known")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Platform(models.Model):
+    """A vehicle type: all its vehicles speak the same signal databases."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Vehicle(models.Model):
+    """A vehicle that records. The VIN stands here and nowhere else; everything else refers to the id."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    vin = models.CharField("VIN", max_length=17, unique=True, validators=[validate_vin])
+    name = models.CharField(max_length=100, blank=True, help_text="what people call it")
+    fleet = models.ForeignKey(Fleet, null=True, blank=True, on_delete=models.PROTECT, related_name="vehicles")
+    platform = models.ForeignKey(Platform, null=True, blank=True, on_delete=models.PROTECT, related_name="vehicles")
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_contact_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["name", "vin"]
+        constraints = [models.CheckConstraint(condition=Q(vin=Upper("vin")) & ~Q(vin=""), name="vehicle_vin_upper_case")]
+
+    def __str__(self) -> str:
+        return self.name or f"…{self.vin_tail}"
+
+    @property
+    def vin_tail(self) -> str:
+        """The last six characters: enough to recognise a vehicle in a list."""
+        return self.vin[-6:]
+
+    @property
+    def failure_policy(self) -> str:
+        """The fleet's policy, or the installation's for a vehicle without fleet."""
+        return self.fleet.failure_policy if self.fleet else settings.ARGUS_FAILURE_POLICY
+
+
+class Scope(models.TextChoices):
+    """What a token may do; `batch:create` to `batch:read-own` are the vehicle's, the others an integration's."""
+
+    BATCH_CREATE = "batch:create"
+    FILE_PUT = "file:put"
+    BATCH_COMPLETE = "batch:complete"
+    BATCH_READ_OWN = "batch:read-own"
+    BATCH_READ = "batch:read"
+    BATCH_DELETE = "batch:delete"
+
+
+VEHICLE_SCOPES = (Scope.BATCH_CREATE, Scope.FILE_PUT, Scope.BATCH_COMPLETE, Scope.BATCH_READ_OWN)
+INTEGRATION_SCOPES = (Scope.BATCH_READ, Scope.BATCH_DELETE)
+LIVE_TOKENS_PER_VEHICLE = 2
+
+
+class ApiToken(models.Model):
+    """A key to the API: of one vehicle, or of an integration when `vehicle` is empty. The secret is kept only as SHA-256."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    vehicle = models.ForeignKey(Vehicle, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
+    # Two live tokens per vehicle, so that one can be rotated while the other works: each takes a slot until it is revoked.
+    slot = models.PositiveSmallIntegerField(null=True, editable=False)
+    label = models.CharField(max_length=100, blank=True, help_text="what or who uses it")
+    key_id = models.CharField(max_length=12, unique=True, editable=False)
+    secret_sha256 = models.CharField(max_length=64, editable=False)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name = "API token"
+        constraints = [
+            models.UniqueConstraint(fields=["vehicle", "slot"], condition=Q(revoked_at__isnull=True), name="token_two_live_per_vehicle"),
+            models.CheckConstraint(
+                condition=Q(vehicle__isnull=True, slot__isnull=True) | Q(vehicle__isnull=False, slot__in=[1, 2]), name="token_slot_of_vehicle"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"argus_v1_{self.key_id}_…"
+
+
+class SignalDatabase(models.Model):
+    """One version of a DBC file for a platform; immutable, a newer upload of the same name retires it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    platform = models.ForeignKey(Platform, on_delete=models.PROTECT, related_name="signal_databases")
+    name = models.CharField(max_length=100, help_text="for example: powertrain")
+    version = models.PositiveIntegerField(editable=False)
+    channel = models.CharField(max_length=32, blank=True, help_text="only for this bus (can0, 1, ...); empty for every bus")
+    active = models.BooleanField(default=True, help_text="used for parsing from now on")
+    content = models.BinaryField(editable=False)
+    # The same database as the parser reads it: loading a DBC takes seconds, loading this takes milliseconds.
+    compiled = models.BinaryField(editable=False)
+    sha256 = models.CharField(max_length=64, editable=False)
+    message_count = models.PositiveIntegerField(editable=False)
+    signal_count = models.PositiveIntegerField(editable=False)
+    warnings = models.JSONField(default=list, editable=False)
+    uploaded_by = models.CharField(max_length=150, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["platform", "name", "-version"]
+        constraints = [
+            models.UniqueConstraint(fields=["platform", "name", "version"], name="database_version_once"),
+            models.UniqueConstraint(fields=["platform", "name"], condition=Q(active=True), name="database_one_active_per_name"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
