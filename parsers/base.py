@@ -78,9 +78,9 @@ class Recording:
         """Whether something of the file is missing from what was read."""
         return bool(self.lost)
 
-    def add_problem(self, offset: int, reason: str) -> None:
-        """Counts the problem; keeps its text while there is room."""
-        self.problem_count += 1
+    def add_problem(self, offset: int, reason: str, count: int = 1) -> None:
+        """Counts the problem, or `count` of a kind that begin at `offset`; keeps the text while there is room."""
+        self.problem_count += count
         if len(self.problems) < self.limits.max_problems:
             self.problems.append(Problem(offset, reason))
 

@@ -1,0 +1,290 @@
+"""Reads candump lines, compact (`can0 123#1122`) and console (`can0  123   [2]  11 22`), into frame columns."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from parsers._core.columns cimport MAX_NAME, MAX_PAYLOAD, FrameColumns, NameTable
+from parsers._core.cursor cimport (
+    Cursor, at_gap, hex_value, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
+)
+from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, READ, LineScanner
+
+cdef enum:
+    # FrameBlock flags, see parsers/can/frames.py
+    EXTENDED = 1
+    FD = 2
+    REMOTE = 4
+    ERROR = 8
+    BRS = 16
+    ESI = 32
+    TX = 64
+
+    ERROR_BIT = 0x20000000  # of a Linux can_id written with eight digits
+    EXTENDED_IDS = 0x1FFFFFFF
+    STANDARD_IDS = 0x7FF
+
+    BAD_TIME = FIRST_OWN_REASON
+    BAD_INTERFACE
+    TOO_MANY_INTERFACES
+    BAD_ID
+    BAD_DATA
+    BAD_LENGTH
+    CUT
+    TEXT_AFTER = FIRST_REMARK
+
+    XL = 0
+    ERROR_TEXT
+    COMMENT
+
+REASONS = {
+    BAD_TIME: "time is not (seconds.fraction) or (date time.fraction)",
+    BAD_INTERFACE: "no interface name after the time",
+    TOO_MANY_INTERFACES: "more interface names than allowed",
+    BAD_ID: "identifier is not 3 or 8 hex digits within its range",
+    BAD_DATA: "data is not whole hex bytes",
+    BAD_LENGTH: "more data than the frame can hold, or a length that does not fit the data",
+    CUT: "line ends before the frame does",
+    TEXT_AFTER: "text after the frame",
+}
+
+
+cdef inline bint read_byte(Cursor* line, uint8_t* value) noexcept nogil:
+    cdef int high, low
+    if left(line) < 2:
+        return False
+    high = hex_value(line.at[0])
+    low = hex_value(line.at[1])
+    if high < 0 or low < 0:
+        return False
+    value[0] = <uint8_t>(high << 4 | low)
+    line.at += 2
+    return True
+
+
+cdef inline bint take_two(Cursor* line, int first, int second) noexcept nogil:
+    """Takes a two-letter word that stands alone."""
+    if left(line) >= 2 and line.at[0] == first and line.at[1] == second and (left(line) == 2 or line.at[2] == 0x20):
+        line.at += 2
+        return True
+    return False
+
+
+cdef int64_t days_from_civil(int64_t year, int64_t month, int64_t day) noexcept nogil:
+    """Days since 1970-01-01 in the Gregorian calendar; years start in March so that the leap day is the last one."""
+    cdef int64_t y = year - (1 if month <= 2 else 0)
+    cdef int64_t era = y // 400
+    cdef int64_t in_era = y - era * 400
+    cdef int64_t of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    return era * 146097 + in_era * 365 + in_era // 4 - in_era // 100 + of_year - 719468
+
+
+@cython.final
+cdef class CandumpScanner(LineScanner):
+    """Turns candump lines into frames. With `deltas` every time is the distance from the line before (`candump -td`)."""
+
+    reasons = {**LineScanner.reasons, **REASONS}
+    kinds = ("CAN XL frame", "error description", "comment")
+
+    cdef readonly NameTable names
+    cdef bint deltas
+    cdef int64_t now
+    cdef readonly int64_t untimed  # frames on lines without a time
+
+    def __init__(self, Py_ssize_t block_frames, int max_channels, int64_t max_line, bint deltas):
+        self.columns = FrameColumns(block_frames)
+        self.names = NameTable(max_channels)
+        self.max_line = max_line
+        self.deltas = deltas
+        self.now = 0
+        self.untimed = 0
+
+    cdef int read_line(self, Cursor* line) noexcept nogil:
+        cdef int64_t t_ns = 0
+        cdef bint timed
+        cdef const uint8_t* name
+        cdef int name_length
+        cdef uint8_t flags = 0
+        if peek(line) == 0x09:  # `candump -e` explains an error frame on lines of its own
+            self.skipped[ERROR_TEXT] += 1
+            return READ
+        skip_blanks(line)
+        if left(line) == 0:
+            return READ
+        if peek(line) == 0x23:
+            self.skipped[COMMENT] += 1
+            return READ
+        timed = take(line, 0x28)
+        if timed and not self.read_time(line, &t_ns):
+            return BAD_TIME
+        skip_blanks(line)
+        name = line.at
+        while line.at < line.end and 0x20 < line.at[0] < 0x7F:
+            line.at += 1
+        if line.at == name or line.at - name > MAX_NAME or not at_gap(line):
+            return BAD_INTERFACE
+        name_length = <int>(line.at - name)
+        skip_blanks(line)
+        if take_two(line, 0x52, 0x58) or take_two(line, 0x54, 0x58):  # RX or TX, then `B`/`-` and `E`/`-`
+            flags = self.read_direction(line)
+        return self.read_frame(line, t_ns, timed, name, name_length, flags)
+
+    cdef bint read_time(self, Cursor* line, int64_t* t_ns) noexcept nogil:
+        cdef uint64_t year = 0, month = 0, day = 0, hour = 0, minute = 0
+        cdef int64_t seconds = 0
+        skip_blanks(line)
+        if left(line) > 4 and line.at[4] == 0x2D:  # `-tA`: 2023-11-14 23:30:58.796900
+            if read_decimal(line, &year, 4) != 4 or not take(line, 0x2D) or read_decimal(line, &month, 2) != 2 or not take(line, 0x2D):
+                return False
+            if read_decimal(line, &day, 2) != 2 or not 1 <= month <= 12 or not 1 <= day <= 31 or not 1678 <= year <= 2261:
+                return False
+            skip_blanks(line)
+            if read_decimal(line, &hour, 2) != 2 or not take(line, 0x3A) or read_decimal(line, &minute, 2) != 2 or not take(line, 0x3A):
+                return False
+            if hour > 23 or minute > 59 or not read_seconds(line, &seconds):
+                return False
+            t_ns[0] = (days_from_civil(year, month, day) * 86400 + <int64_t>(hour * 3600 + minute * 60)) * 1000000000 + seconds
+        elif not read_seconds(line, t_ns):
+            return False
+        skip_blanks(line)
+        return take(line, 0x29)
+
+    cdef uint8_t read_direction(self, Cursor* line) noexcept nogil:
+        cdef uint8_t flags = TX if (line.at - 2)[0] == 0x54 else 0
+        cdef int i
+        for i in range(2):
+            skip_blanks(line)
+            if left(line) >= 2 and line.at[1] == 0x20 and (line.at[0] == 0x2D or line.at[0] == 0x42 or line.at[0] == 0x45):
+                if line.at[0] == 0x42:
+                    flags |= BRS
+                elif line.at[0] == 0x45:
+                    flags |= ESI
+                line.at += 1
+        skip_blanks(line)
+        return flags
+
+    cdef int read_frame(self, Cursor* line, int64_t t_ns, bint timed, const uint8_t* name, int name_length, uint8_t flags) noexcept nogil:
+        cdef uint64_t can_id = 0
+        cdef int digits = read_hex(line, &can_id, 8)
+        cdef uint8_t data[MAX_PAYLOAD]
+        cdef int length = 0
+        cdef int outcome, channel
+        if digits == 5 and peek(line) == 0x23:
+            self.skipped[XL] += 1
+            return READ
+        if digits == 3 and can_id <= STANDARD_IDS:
+            pass
+        elif digits == 8 and can_id & ~<uint64_t>(EXTENDED_IDS | ERROR_BIT) == 0:
+            flags |= ERROR if can_id & ERROR_BIT else EXTENDED
+        else:
+            return CUT if left(line) == 0 else BAD_ID
+        if take(line, 0x23):
+            outcome = self.read_compact(line, &flags, data, &length)
+        elif at_gap(line):
+            outcome = self.read_console(line, &flags, data, &length)
+        else:
+            return BAD_ID
+        if outcome == FOR_PYTHON:  # a CAN XL frame, already counted
+            return READ
+        if outcome != READ and outcome < FIRST_REMARK:
+            return outcome
+        channel = self.names.index_of(name, name_length)
+        if channel < 0:
+            return TOO_MANY_INTERFACES
+        if self.deltas:
+            self.now += t_ns
+            t_ns = self.now
+        if not timed:
+            self.untimed += 1
+        if flags & (ERROR | REMOTE):
+            flags &= ~<uint8_t>(FD | BRS | ESI)
+        memcpy(self.columns.push(t_ns, channel, <uint32_t>can_id & EXTENDED_IDS, flags, length), data, length)
+        return outcome
+
+    cdef int read_compact(self, Cursor* line, uint8_t* flags, uint8_t* data, int* length) noexcept nogil:
+        """What stands behind `id#`: R[dlc], #<flags>data, or data; then `_<raw dlc>` and ` R` or ` T`."""
+        cdef int most = 8
+        cdef int digit
+        if take(line, 0x52) or take(line, 0x72):
+            flags[0] |= REMOTE
+            digit = hex_value(peek(line))
+            if 0 <= digit <= 8:
+                line.at += 1
+                if not self.read_raw_dlc(line):
+                    return BAD_DATA
+            return self.read_tail(line, flags) if at_gap(line) else BAD_DATA
+        if take(line, 0x23):
+            digit = hex_value(peek(line))
+            if digit < 0:
+                return CUT if left(line) == 0 else BAD_DATA
+            line.at += 1
+            most = MAX_PAYLOAD
+            flags[0] |= FD | (BRS if digit & 1 else 0) | (ESI if digit & 2 else 0)
+        elif left(line) > 2 and line.at[2] == 0x3A:  # CAN XL: 123#81:00:12345678#data
+            self.skipped[XL] += 1
+            return FOR_PYTHON
+        while not at_gap(line) and peek(line) != 0x5F:
+            if length[0] == most:
+                return BAD_LENGTH
+            if not read_byte(line, data + length[0]):
+                return CUT if left(line) == 1 and hex_value(peek(line)) >= 0 else BAD_DATA
+            length[0] += 1
+            take(line, 0x2E)
+        if most == 8 and not self.read_raw_dlc(line):
+            return BAD_DATA
+        return self.read_tail(line, flags) if at_gap(line) else BAD_DATA
+
+    cdef bint read_raw_dlc(self, Cursor* line) noexcept nogil:
+        """`_9` to `_F`: the DLC as it was on the bus, of a frame of 8 bytes."""
+        if not take(line, 0x5F):
+            return True
+        if hex_value(peek(line)) < 9:
+            return False
+        line.at += 1
+        return True
+
+    cdef int read_tail(self, Cursor* line, uint8_t* flags) noexcept nogil:
+        skip_blanks(line)
+        if left(line) and (line.at[0] == 0x52 or line.at[0] == 0x54) and (left(line) == 1 or line.at[1] == 0x20):
+            if line.at[0] == 0x54:
+                flags[0] |= TX
+            line.at += 1
+            skip_blanks(line)
+        return READ if left(line) == 0 else TEXT_AFTER
+
+    cdef int read_console(self, Cursor* line, uint8_t* flags, uint8_t* data, int* length) noexcept nogil:
+        """What stands behind the identifier: [8], [08] (FD), [0008] (XL) or {B}, then bytes, `remote request`, `ERRORFRAME`, 'text'."""
+        cdef uint64_t declared = 0
+        cdef int digits
+        cdef int most = 8
+        skip_blanks(line)
+        if take(line, 0x7B):
+            if read_hex(line, &declared, 1) != 1 or declared < 9 or not take(line, 0x7D):
+                return CUT if left(line) == 0 else BAD_LENGTH
+            declared = 8
+        else:
+            if not take(line, 0x5B):
+                return CUT if left(line) == 0 else BAD_ID
+            digits = read_decimal(line, &declared, 4)
+            if digits <= 0 or not take(line, 0x5D):
+                return CUT if left(line) == 0 else BAD_LENGTH
+            if digits == 4:
+                self.skipped[XL] += 1
+                return FOR_PYTHON
+            if digits == 2:
+                most = MAX_PAYLOAD
+                flags[0] |= FD
+        if declared > <uint64_t>most:
+            return BAD_LENGTH
+        skip_blanks(line)
+        if left(line) >= 6 and line.at[0] == 0x72:  # remote request
+            flags[0] |= REMOTE
+            return READ
+        while length[0] < <int>declared:
+            if not read_byte(line, data + length[0]) or not at_gap(line):
+                return CUT if left(line) < 2 else BAD_DATA
+            length[0] += 1
+            skip_blanks(line)
+        if left(line) == 0 or line.at[0] == 0x27 or line.at[0] == 0x45:  # 'text' of -a, ERRORFRAME
+            return READ
+        return BAD_LENGTH if hex_value(line.at[0]) >= 0 else TEXT_AFTER
