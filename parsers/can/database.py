@@ -204,9 +204,7 @@ def pgn_of(arbitration_id: int) -> int:
 
 
 def _restricted(message: Message, channels: tuple[str, ...] | None) -> Message:
-    return Message(
-        message.arbitration_id, message.extended, message.name, message.length, message.j1939, message.signals, channels
-    )
+    return Message(message.arbitration_id, message.extended, message.name, message.length, message.j1939, message.signals, channels)
 
 
 def _shadowed(database: Database) -> list[str]:

@@ -100,9 +100,10 @@ def _message(message: Any, original: Callable[[str], str], warnings: list[str]) 
     name = original(message.name)
     problems = {signal.name: problem for signal in message.signals if (problem := _problem(signal))}
     parents = {signal.name: signal.multiplexer_signal for signal in message.signals}
+    multiplexers = {signal.name for signal in message.signals if signal.is_multiplexer}
     for signal in message.signals:
-        if signal.name not in problems and not _reachable(signal.name, parents, problems):
-            problems[signal.name] = "its multiplexer is missing"
+        if signal.name not in problems and not _reachable(signal.name, parents, multiplexers - problems.keys()):
+            problems[signal.name] = "its multiplexer is missing or not marked as one"
     warnings.extend(f"signal {original(s)} of {name} left out: {why}" for s, why in problems.items())
     kept = [signal for signal in message.signals if signal.name not in problems]
     if len(kept) > MAX_SIGNALS:
@@ -127,11 +128,11 @@ def _problem(signal: Any) -> str | None:
     return None
 
 
-def _reachable(name: str, parents: dict[str, str | None], problems: dict[str, str]) -> bool:
+def _reachable(name: str, parents: dict[str, str | None], multiplexers: set[str]) -> bool:
     seen = {name}
     parent = parents.get(name)
     while parent is not None:
-        if parent in seen or parent in problems or parent not in parents:
+        if parent in seen or parent not in multiplexers:
             return False
         seen.add(parent)
         parent = parents[parent]
@@ -145,18 +146,18 @@ def _first_bit(signal: Any) -> int:
 
 
 def _column_names(names: list[str], message: str, warnings: list[str]) -> list[str]:
-    """The names made distinct, also from the time column and without regard to case (some readers fold it)."""
+    """The names made distinct, also from the time column."""
     taken = {TIME_COLUMN}
     columns = []
     for name in names:
         column = name[:MAX_TEXT]
         number = 2
-        while column.lower() in taken:
+        while column in taken:
             column = f"{name[:MAX_TEXT]}_{number}"
             number += 1
         if column != name:
             warnings.append(f"signal {name} of {message} is called {column}")
-        taken.add(column.lower())
+        taken.add(column)
         columns.append(column)
     return columns
 
