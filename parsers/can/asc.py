@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar
 
 from parsers.base import HEADER, HINT, MAGIC, STRUCTURE, Match, Recording
@@ -195,7 +196,7 @@ class _Headers:
 
     def _options(self, offset: int, text: str) -> None:
         words = text.split()
-        for key, value in zip(words, words[1:], strict=False):
+        for key, value in pairwise(words):
             if key == "base":
                 self.based = True
                 self.scanner.decimal = value == "dec"

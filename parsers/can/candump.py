@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar
 
 from parsers.base import HEADER, STRUCTURE, Match, Recording
@@ -93,5 +94,5 @@ def _has_deltas(lines: list[bytes]) -> bool:
     stamps = [
         int(m[1]) * 10**9 + int(m[2].ljust(9, b"0")) for line in lines if (m := _STAMP.match(line)) is not None and _CONSOLE.match(line)
     ]
-    back = sum(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
+    back = sum(later < earlier for earlier, later in pairwise(stamps))
     return back > 0 and back >= _DELTA_SHARE * (len(stamps) - 1)
