@@ -67,6 +67,10 @@ cdef class LineScanner:
                 stop -= 1
             if newline == NULL and stop > at:
                 self.unterminated = True
+            if memchr(start + at, 0, <size_t>(stop - at)) != NULL:  # a hole left by a lost write; nothing on the line can be trusted
+                self.note(base + at, next_line - at, BINARY)
+                at = next_line
+                continue
             line = cursor_over(start + at, start + stop, base + at)
             outcome = self.read_line(&line)
             if outcome == FOR_PYTHON:
@@ -74,8 +78,6 @@ cdef class LineScanner:
                 shown[1] = stop
                 return next_line
             if outcome != READ:
-                if outcome < FIRST_REMARK and memchr(start + at, 0, <size_t>(stop - at)) != NULL:
-                    outcome = BINARY
                 self.note(base + at, next_line - at, outcome)
             at = next_line
         return at

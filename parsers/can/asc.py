@@ -12,7 +12,7 @@ from parsers.base import HEADER, HINT, MAGIC, STRUCTURE, Match, Recording
 from parsers.can._asc import AscScanner
 from parsers.can.frames import FrameBlock
 from parsers.can.lines import UTF8_MARK, frame_blocks
-from parsers.errors import Corrupt
+from parsers.errors import Corrupt, Truncated
 from parsers.limits import DEFAULT, Limits
 from parsers.source import Source
 
@@ -105,7 +105,10 @@ class AscParser:
         return Match(HINT, "begins with a date line as an ASC log does") if lines and _DATE.match(lines[0]) else None
 
     def blocks(self, source: Source, recording: Recording, limits: Limits = DEFAULT) -> Iterator[FrameBlock]:
-        """Frames in file order, times relative to `recording.start_ns`. Raises Corrupt when there is neither a header nor an event."""
+        """Frames in file order, times relative to `recording.start_ns`.
+
+        Raises Corrupt when there is neither a header nor an event, Truncated when the file is cut before its first frame.
+        """
         recording.format = self.format
         scanner = AscScanner(limits.block_frames, limits.max_channels, limits.max_line_length)
         headers = _Headers(scanner, recording)
@@ -118,6 +121,8 @@ class AscParser:
             recording.add_skipped(kind, count)
         headers.finish(source.size)
         counts.pop("comment", None)
+        if scanner.columns.total == 0 and scanner.unterminated:
+            raise Truncated("the file ends before its first frame", source.size)
         if scanner.columns.total == 0 and not headers.based and not counts:
             first = recording.problems[0].offset if recording.problems else 0
             raise Corrupt("no ASC header and no event in the file", first)

@@ -17,6 +17,4 @@ def rows(blocks: Iterable[FrameBlock], recording: Recording) -> Iterator[bytes]:
     """
     for block in blocks:
         names = [name.encode() for name in recording.channels]
-        yield render(
-            block.t_ns, block.channel, block.arbitration_id, block.flags, block.length, block.data_offset, block.data, names
-        )
+        yield render(block.t_ns, block.channel, block.arbitration_id, block.flags, block.length, block.data_offset, block.data, names)
