@@ -379,9 +379,9 @@ cdef class Columns:
         free(self.pointers)
         free(self.mask_pointers)
 
-    cdef int _grow(self, Py_ssize_t needed) except -1:
-        """Room for `needed` rows; existing rows are kept."""
-        cdef Py_ssize_t capacity = max(needed, self.capacity * 2, 64), i
+    cdef int _resize(self, Py_ssize_t capacity) except -1:
+        """Room for that many rows; existing rows are kept."""
+        cdef Py_ssize_t i
         self.time_array = _grown(self.time_array, np.int64, capacity, self.size)
         self.time_pointer = <int64_t*>_address(self.time_array)
         for i in range(self.count):
@@ -421,7 +421,7 @@ cdef class Columns:
                 raise ValueError("payload out of range")
             shortest = min(shortest, length[frame])
         if self.size + n > self.capacity:
-            self._grow(self.size + n)
+            self._resize(max(self.size + n, self.capacity * 2, 64))
         self._add_masks(shortest)
         with nogil:
             k = start
@@ -536,7 +536,7 @@ cdef class Columns:
         if not 0 <= n <= self.size:
             raise ValueError("more rows than there are")
         if self.capacity == 0:
-            self._grow(1)
+            self._resize(64)
         return (
             self.time_array[:n],
             [array[:n] for array in self.arrays],
@@ -544,7 +544,7 @@ cdef class Columns:
         )
 
     def drop(self, Py_ssize_t n):
-        """Forgets the first n rows."""
+        """Forgets the first n rows; much room that is no longer needed is given back."""
         if not 0 <= n <= self.size:
             raise ValueError("more rows than there are")
         cdef Py_ssize_t rest = self.size - n
@@ -552,6 +552,8 @@ cdef class Columns:
             if array is not None and rest:
                 array[:rest] = array[n : self.size].copy()
         self.size = rest
+        if self.capacity > 1024 and rest < self.capacity // 4:
+            self._resize(2 * rest + 64)
 
     def release(self):
         """Gives the memory back; only when all rows have been dropped."""

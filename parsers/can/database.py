@@ -130,7 +130,7 @@ class Database:
 
         Raises LimitExceeded when it is too large and Corrupt when no message could be read from it.
         """
-        from parsers.can.dbc import load  # noqa: PLC0415 - cantools takes a quarter of a second; whoever only decodes never pays it
+        from parsers.can.dbc import load  # here, because cantools takes a quarter of a second; whoever only decodes never pays it
 
         if len(data) > MAX_DBC_SIZE:
             raise LimitExceeded(f"DBC of {len(data)} bytes, at most {MAX_DBC_SIZE} are read")

@@ -84,7 +84,7 @@ def test_every_value_equals_cantools_to_the_last_digit(vectors: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_random_signals_of_every_width_and_place_equal_cantools(seed: int) -> None:
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     length = rng.choice([1, 3, 8, 8, 12, 64])
     lines = [f"BO_ 256 M: {length} X"]
     for i in range(30):
