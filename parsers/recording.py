@@ -13,6 +13,7 @@ from parsers.faultcodes.collect import FaultCollector
 from parsers.limits import DEFAULT, Limits
 from parsers.registry import parser_for
 from parsers.results import summary
+from parsers.results.layout import MAX_FAULT_CODES
 from parsers.results.summary import Json
 from parsers.results.writer import ResultWriter
 from parsers.source import Source
@@ -55,7 +56,7 @@ def decode_recording(
     database = databases[0] if len(databases) == 1 and databases[0].channels is None else Database.merge(databases)
     recording = Recording(format=detection.format, limits=limits)
     decoder = Decoder(database, recording.channels, limits)
-    faults = FaultCollector(recording.channels, limit=summary.MAX_FAULT_CODES)
+    faults = FaultCollector(recording.channels, limit=MAX_FAULT_CODES)
     writer = ResultWriter(out_dir, decoder, recording)
     try:
         for block in parser.blocks(counted, recording, limits):

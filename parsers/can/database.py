@@ -180,7 +180,14 @@ class Database:
     def from_json(cls, data: bytes) -> Database:
         """Reads the compiled form and checks every bound that decoding relies on. Raises Corrupt or Unsupported."""
         try:
-            document = json.loads(data)
+            return cls.from_document(json.loads(data))
+        except (ValueError, RecursionError) as error:
+            raise Corrupt(f"compiled database is damaged: {error}") from error
+
+    @classmethod
+    def from_document(cls, document: Json) -> Database:
+        """`from_json` for what has been parsed already."""
+        try:
             if document["format"] != COMPILED_FORMAT:
                 raise Unsupported(f"compiled database of format {document['format']!r}, this is {COMPILED_FORMAT}")
             if len(document["messages"]) > MAX_MESSAGES:

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from parsers.results.files import ParquetFile
+from parsers.results.layout import OVERVIEW
 
-FILE_NAME = "overview.parquet"
 SMALL_STREAM = 2048  # samples up to which the stream itself is small enough to plot
 FACTOR = 8
 ENOUGH_BUCKETS = 512
@@ -114,7 +114,7 @@ class Overview:
 
     def write(self, signals: list[int]) -> Iterator[int]:
         """Writes overview.parquet; `signals[stream]` is how many there are. Yields the stream that has been finished, for progress."""
-        file = ParquetFile(self.directory, FILE_NAME, SCHEMA, delta=["t0", "t1"], pruned=["stream", "signal", "level", "t0", "t1"])
+        file = ParquetFile(self.directory, OVERVIEW, SCHEMA, delta=["t0", "t1"], pruned=["stream", "signal", "level", "t0", "t1"])
         batch: list[tuple[int, int, int, Buckets]] = []
         rows = 0
         for stream, count in enumerate(signals):

@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 from parsers.base import Recording
 from parsers.can.decode import Decoder, Stream
 from parsers.results._stats import StreamStatistics
+from parsers.results.layout import MAX_FAULT_CODES, MAX_GAPS, SCHEMA
 
-SCHEMA = 1
-FILE_NAME = "summary.json"
-MAX_GAPS = 100
-MAX_FAULT_CODES = 1000
 PERIOD_SAMPLES = 65_536
 SECOND_NS = 1_000_000_000
 GAP_PERIODS = 10

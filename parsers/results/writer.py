@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -15,13 +13,12 @@ from parsers.can.decode import Decoder, Stream
 from parsers.results import summary
 from parsers.results._stats import BUCKET_SAMPLES, StreamStatistics
 from parsers.results.files import ARROW_TYPES, ParquetFile, to_arrow
+from parsers.results.layout import SCHEMA, STREAMS, SUMMARY, TIME_COLUMN, safe_name
 from parsers.results.overview import Overview
 from parsers.results.summary import Json, StreamResult
 
-STREAMS = "streams"
 BUFFER_BYTES = 48 << 20
 GOOD_ROWS = 16_384  # rows from which a row group compresses and prunes well
-TIME_COLUMN = "t_ns"
 
 
 class ResultWriter:
@@ -97,7 +94,7 @@ class ResultWriter:
             fields.append(pa.field(signal.name, ARROW_TYPES[signal.storage], metadata={"unit": signal.unit}))
             described.append({"name": signal.name, "unit": signal.unit, "kind": signal.kind, "choices": signal.physical_choices()})
         document = {
-            "schema": summary.SCHEMA,
+            "schema": SCHEMA,
             "message": stream.message.name,
             "channel": channels[stream.channel] if stream.channel < len(channels) else str(stream.channel),
             "arbitration_id": f"{stream.arbitration_id:x}",
@@ -120,11 +117,11 @@ class ResultWriter:
     def write_summary(self, document: Json) -> None:
         """summary.json, last of all: where it stands the result is whole."""
         data = summary.dump(document)
-        part = f".{summary.FILE_NAME}.part"
+        part = f".{SUMMARY}.part"
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self._directory)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
-        os.replace(part, summary.FILE_NAME, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.replace(part, SUMMARY, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def close(self) -> None:
         """Closes the directories; twice is harmless."""
@@ -132,13 +129,3 @@ class ResultWriter:
             if fd >= 0:
                 os.close(fd)
         self._streams_directory = self._directory = -1
-
-
-def safe_name(name: str) -> str:
-    """Letters, digits and `_.-` of a name, at most 80 of them; never empty and never beginning with a dot."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80].lstrip(".") or "stream"
-
-
-def stream_path(directory: str | os.PathLike[str], key: str) -> Path:
-    """Where the stream of this key lies."""
-    return Path(directory) / STREAMS / f"{key}.parquet"

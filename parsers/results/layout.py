@@ -1,0 +1,26 @@
+"""Names and bounds of a result directory, for those who check one without reading Parquet."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+SCHEMA = 1
+SUMMARY = "summary.json"
+OVERVIEW = "overview.parquet"
+STREAMS = "streams"
+TIME_COLUMN = "t_ns"
+MAX_GAPS = 100
+MAX_FAULT_CODES = 1000
+KEY = re.compile(r"[0-9]{4,9}_[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")
+
+
+def safe_name(name: str) -> str:
+    """Letters, digits and `_.-` of a name, at most 80 of them; never empty and never beginning with a dot."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80].lstrip(".") or "stream"
+
+
+def stream_path(directory: str | os.PathLike[str], key: str) -> Path:
+    """Where the stream of this key lies."""
+    return Path(directory) / STREAMS / f"{key}.parquet"
