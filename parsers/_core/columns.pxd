@@ -1,5 +1,6 @@
 # Typed columns that a nogil loop fills: frames of one block, and the tables that turn channel names and numbers into indices.
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -9,6 +10,7 @@ cdef enum:
     MAX_NAME = 64
 
 
+@cython.final
 cdef class FrameColumns:
     cdef int64_t* t_ns
     cdef uint16_t* channel
@@ -54,6 +56,7 @@ cdef struct NameEntry:
     uint32_t length
 
 
+@cython.final
 cdef class NameTable:
     cdef readonly int count
     cdef int most
@@ -67,6 +70,7 @@ cdef class NameTable:
     cdef int index_of(self, const uint8_t* at, Py_ssize_t length) noexcept nogil
 
 
+@cython.final
 cdef class NumberTable:
     cdef readonly int count
     cdef int most

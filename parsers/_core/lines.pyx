@@ -44,6 +44,7 @@ cdef class LineScanner:
         cdef Py_ssize_t stop, next_line
         cdef Cursor line
         cdef int outcome
+        cdef bint has_zeros = memchr(start + at, 0, <size_t>(end - at)) != NULL
         while at < end and not self.columns.is_full() and self.bad_count < BAD_ROOM - 1:
             newline = <const uint8_t*>memchr(start + at, 0x0A, <size_t>(end - at))
             if newline == NULL:
@@ -67,7 +68,7 @@ cdef class LineScanner:
                 stop -= 1
             if newline == NULL and stop > at:
                 self.unterminated = True
-            if memchr(start + at, 0, <size_t>(stop - at)) != NULL:  # a hole left by a lost write; nothing on the line can be trusted
+            if has_zeros and memchr(start + at, 0, <size_t>(stop - at)) != NULL:  # a hole left by a lost write; nothing on the line can be trusted
                 self.note(base + at, next_line - at, BINARY)
                 at = next_line
                 continue

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from parsers._core.columns cimport MAX_PAYLOAD, FrameColumns, NumberTable
 from parsers._core.cursor cimport (
-    Cursor, at_gap, hex_value, is_blank, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
+    ARGUS_HEX, Cursor, at_gap, hex_value, is_blank, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
 )
 from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, READ, LineScanner
 
@@ -297,12 +297,20 @@ cdef class AscScanner(LineScanner):
         cdef uint8_t data[MAX_PAYLOAD]
         cdef uint8_t extra = 0
         cdef uint64_t dlc = 0
-        cdef int wanted, digits, outcome
+        cdef int wanted, digits, outcome, byte
         cdef int length = 0
         skip_blanks(line)
         digits = read_hex(line, &dlc, 2)
         if digits <= 0 or not at_gap(line):
             return BAD_DLC if left(line) else CUT
+        if not self.decimal:  # ` 1A` in a row, without looking for other spellings
+            while length < 8 and length < <int>dlc and left(line) >= 3 and line.at[0] == 0x20:
+                byte = ARGUS_HEX[line.at[1]] << 4 | ARGUS_HEX[line.at[2]]
+                if byte < 0 or (left(line) > 3 and not is_blank(line.at[3])):
+                    break
+                data[length] = <uint8_t>byte
+                length += 1
+                line.at += 3
         wanted = 8 if dlc > 8 else <int>dlc  # a DLC of 9 to 15 means 8 bytes on classic CAN
         while length < wanted:
             if not self.read_byte(line, data + length):

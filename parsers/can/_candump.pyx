@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from parsers._core.columns cimport MAX_NAME, MAX_PAYLOAD, FrameColumns, NameTable
 from parsers._core.cursor cimport (
-    Cursor, at_gap, hex_value, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
+    ARGUS_HEX, Cursor, at_gap, hex_value, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
 )
 from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, READ, LineScanner
 
@@ -223,13 +223,19 @@ cdef class CandumpScanner(LineScanner):
         elif left(line) > 2 and line.at[2] == 0x3A:  # CAN XL: 123#81:00:12345678#data
             self.skipped[XL] += 1
             return FOR_PYTHON
-        while not at_gap(line) and peek(line) != 0x5F:
+        while left(line) >= 2:
+            digit = ARGUS_HEX[line.at[0]] << 4 | ARGUS_HEX[line.at[1]]
+            if digit < 0:  # one of them is no hex digit
+                break
             if length[0] == most:
                 return BAD_LENGTH
-            if not read_byte(line, data + length[0]):
-                return CUT if left(line) == 1 and hex_value(peek(line)) >= 0 else BAD_DATA
+            data[length[0]] = <uint8_t>digit
             length[0] += 1
-            take(line, 0x2E)
+            line.at += 2
+            if left(line) and line.at[0] == 0x2E:
+                line.at += 1
+        if left(line) == 1 and hex_value(peek(line)) >= 0:
+            return BAD_LENGTH if length[0] == most else CUT
         if most == 8 and not self.read_raw_dlc(line):
             return BAD_DATA
         return self.read_tail(line, flags) if at_gap(line) else BAD_DATA
