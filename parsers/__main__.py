@@ -12,6 +12,7 @@ from typing import Any
 from parsers.base import Recording
 from parsers.can import frames
 from parsers.can.rows import rows
+from parsers.commands import add_commands
 from parsers.detect import Detection, detect
 from parsers.errors import ParseError
 from parsers.registry import parser_for
@@ -96,6 +97,7 @@ def _arguments() -> argparse.ArgumentParser:
     command = commands.add_parser("rows", help="write one normalised line for each CAN frame")
     command.add_argument("file")
     command.set_defaults(run=print_rows)
+    add_commands(commands)
     return parser
 
 
