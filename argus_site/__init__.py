@@ -1,0 +1,1 @@
+"""The site: settings, addresses, admin site, API error shape, health."""

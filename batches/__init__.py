@@ -1,0 +1,1 @@
+"""Batches: a recording session from its first byte to its report."""

@@ -1,0 +1,1 @@
+"""The HTTP side of batches: one view, one call, one response."""

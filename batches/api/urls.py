@@ -1,0 +1,3 @@
+"""Addresses of the batch API."""
+
+urlpatterns: list = []

@@ -1,0 +1,1 @@
+"""Files: uploads in flight, stored objects, and how one file is parsed."""
