@@ -208,7 +208,7 @@ def _powertrain(
     held = (speed == 0) & (gear >= FIRST)
     brake = _smooth(np.where(held, 22.0, np.clip(-(acceleration + 0.2) * 17.0, 0.0, 100.0)), 0.1)
     series["BrakePedal"] = np.where(brake > 0.4, brake, 0.0)
-    series["BrakePressure"] = series["BrakePedal"] * 1.1
+    series["BrakePressure"] = np.where(brake > 0.4, brake * 1.1, 0.0)
     series["BrakeSwitch"] = (brake > 1.0).astype(np.int64)
     running = (time_s >= 2.0) & (time_s < time_s[-1] - 2.0)
     idle = 780.0 + 320.0 * np.exp(-time_s / 110.0)

@@ -48,7 +48,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """A demo vehicle; `multipart` has it upload the way the old API wants it."""
+    """A demo vehicle with its batches, oldest first; `multipart` has it upload the way the old API wants it."""
 
     name: str
     vin: str
@@ -80,9 +80,9 @@ VEHICLES: tuple[Vehicle, ...] = (
         "J7",
         _SOFTWARE,
         (
-            Batch("city-drive", "end of shift", BLF, 20, 4, 11, 1, 7.5),
-            Batch("short-drive-1", "end of shift", BLF, 3, 1, 12, 4, 15.25, warm=True),
             Batch("short-drive-2", "end of shift", CANDUMP, 2, 1, 13, 9, 9.0, warm=True),
+            Batch("short-drive-1", "end of shift", BLF, 3, 1, 12, 4, 15.25, warm=True),
+            Batch("city-drive", "end of shift", BLF, 20, 4, 11, 1, 7.5),
         ),
     ),
     Vehicle(
@@ -92,8 +92,8 @@ VEHICLES: tuple[Vehicle, ...] = (
         "J7",
         _SOFTWARE,
         (
-            Batch("overheating", "driver report", BLF, 20, 4, 21, 1, 12.0, faults.OVERHEATING),
             Batch("short-drive-1", "end of shift", BLF, 4, 2, 22, 3, 8.5, warm=True),
+            Batch("overheating", "driver report", BLF, 20, 4, 21, 1, 12.0, faults.OVERHEATING),
         ),
     ),
     Vehicle(
@@ -103,8 +103,8 @@ VEHICLES: tuple[Vehicle, ...] = (
         "J7",
         _SOFTWARE,
         (
-            Batch("wheel-speed-dropout", "workshop request", ASC, 10, 2, 31, 1, 9.75, faults.WHEEL_SPEED_DROPOUT),
             Batch("short-drive-1", "end of shift", ASC, 2, 1, 32, 6, 16.0, warm=True),
+            Batch("wheel-speed-dropout", "workshop request", ASC, 10, 2, 31, 1, 9.75, faults.WHEEL_SPEED_DROPOUT),
         ),
         multipart=True,
     ),
@@ -115,8 +115,8 @@ VEHICLES: tuple[Vehicle, ...] = (
         "J6",
         _SOFTWARE_OLD,
         (
-            Batch("fault-codes", "lamp on", CANDUMP, 8, 2, 41, 2, 13.5, faults.FAULT_CODES),
             Batch("short-drive-1", "end of shift", BLF, 3, 1, 42, 7, 11.0, warm=True),
+            Batch("fault-codes", "lamp on", CANDUMP, 8, 2, 41, 2, 13.5, faults.FAULT_CODES),
         ),
     ),
     Vehicle(
@@ -137,10 +137,8 @@ VEHICLES: tuple[Vehicle, ...] = (
         "J6",
         _SOFTWARE_OLD,
         (
+            Batch("clock-jumps", "end of shift", CANDUMP, 4, 1, 62, 3, 10.5, faults.CLOCK_JUMPS, clock_source="rtc", clock_synced=False),
             Batch("clock-1970", "end of shift", CANDUMP, 4, 1, 61, 2, 6.5, faults.CLOCK_1970, clock_source="rtc", clock_synced=False),
-            Batch(
-                "clock-jumps", "end of shift", CANDUMP, 4, 1, 62, 3, 10.5, faults.CLOCK_JUMPS, True, clock_source="rtc", clock_synced=False
-            ),
         ),
     ),
 )

@@ -342,12 +342,13 @@ def _upload_vehicle(
     timeout_s: float,
 ) -> None:
     """Uploads the batches of one vehicle, one after the other."""
+    if token is None:
+        settle(Outcome(vehicle.name, "everything", error=f"there is no token for {vehicle.vin}"))
+        return
     for batch in vehicle.batches:
         if stop.is_set():
             return
         try:
-            if token is None:
-                raise UploadError(f"there is no token for {vehicle.vin}")
             client = Client(base_url, token, stop=stop)
             written = prepare(vehicle, batch, reference, folder)
             settle(upload_batch(client, vehicle, batch, written, note, timeout_s))
