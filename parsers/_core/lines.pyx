@@ -52,6 +52,7 @@ cdef class LineScanner:
                     if self.long_start < 0 and end - at > self.max_line:
                         self.long_start = base + at
                     return end if self.long_start >= 0 else at
+                self.unterminated = True
                 stop = end
                 next_line = end
             else:
@@ -66,8 +67,6 @@ cdef class LineScanner:
                 continue
             while stop > at and (start[stop - 1] == 0x0D or start[stop - 1] == 0x20 or start[stop - 1] == 0x09):
                 stop -= 1
-            if newline == NULL and stop > at:
-                self.unterminated = True
             if has_zeros and memchr(start + at, 0, <size_t>(stop - at)) != NULL:  # a hole left by a lost write; nothing on the line can be trusted
                 self.note(base + at, next_line - at, BINARY)
                 at = next_line

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from parsers._core.columns cimport MAX_PAYLOAD, FrameColumns, NumberTable
 from parsers._core.cursor cimport (
-    ARGUS_HEX, Cursor, at_gap, hex_value, is_blank, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
+    ARGUS_HEX, Cursor, at_gap, is_blank, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
 )
 from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, READ, LineScanner
 
@@ -211,7 +211,7 @@ cdef class AscScanner(LineScanner):
         return READ
 
     cdef int read_id(self, Word word, uint32_t* can_id, uint8_t* flags) noexcept nogil:
-        """`7E8`, `18EBFF00x`, or decimal. READ, NO_X, or the reason why it is none."""
+        """`7E8`, `18EBFF00x`, or decimal. READ, NO_X, or the reason why it is none; the word is not empty."""
         cdef Cursor cur
         cdef uint64_t value = 0
         cdef int digits
@@ -220,11 +220,13 @@ cdef class AscScanner(LineScanner):
         cur.end = word.at + word.length
         cur.file_offset = 0
         digits = read_decimal(&cur, &value, 10) if self.decimal else read_hex(&cur, &value, 8)
-        if digits <= 0:
+        if digits < 0:
             return BAD_ID
-        if take(&cur, 0x78) or take(&cur, 0x58):
+        if digits and (take(&cur, 0x78) or take(&cur, 0x58)):
             flags[0] |= EXTENDED
-        if left(&cur) or value > EXTENDED_IDS:
+        if left(&cur):
+            return SYMBOLIC
+        if value > EXTENDED_IDS:
             return BAD_ID
         can_id[0] = <uint32_t>value
         if value > STANDARD_IDS and not flags[0] & EXTENDED:
@@ -278,7 +280,7 @@ cdef class AscScanner(LineScanner):
         remark = self.read_id(word, &can_id, &flags)
         outcome = self.read_direction(read_word(line), &flags)
         if remark != READ and remark < FIRST_REMARK:
-            return SYMBOLIC if (outcome == READ or outcome == FOR_PYTHON) and hex_value(word.at[0]) < 0 else BAD_ID
+            return remark if outcome == READ or outcome == FOR_PYTHON else BAD_ID
         if outcome == FOR_PYTHON:
             self.skipped[TX_REQUEST] += 1
             return READ
@@ -345,7 +347,7 @@ cdef class AscScanner(LineScanner):
             return CUT
         remark = self.read_id(word, &can_id, &flags)
         if remark != READ and remark < FIRST_REMARK:
-            return BAD_ID
+            return remark
         outcome = self.read_fd_data(line, t_ns, <int>channel, can_id, flags)
         return remark if outcome == READ else outcome
 

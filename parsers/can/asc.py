@@ -168,8 +168,7 @@ class _Headers:
             self.recording.add_problem(0, "no date that can be read: times are relative")
 
     def _status(self, text: str) -> None:
-        _, _, rest = text.split(None, 2)
-        number, _, state = rest.partition(" ")
+        number, _, state = " ".join(text.split()[2:]).partition(" ")
         state = state.removeprefix("Status:")
         level = "warning" if any(word in state.lower() for word in ("passive", "bus off", "busoff", "warning")) else "info"
         self.recording.add_message(self.scanner.now, level, f"CAN {number}", state)

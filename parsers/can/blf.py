@@ -41,12 +41,14 @@ _KINDS = {
     11: "LIN message",
     31: "CAN driver error",
     57: "LIN message",
+    65: "application text",
     71: "Ethernet frame",
     72: "system variable",
     92: "event comment",
     96: "global marker",
     115: "restore point",
     120: "Ethernet frame",
+    255: "object type 255 or above",
 }
 
 

@@ -1,0 +1,137 @@
+"""The damaged variants of corpus files: no crash, no hang, no silent loss; each is read in a process of its own with a time limit."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parsers.blocks import CORPUS
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKER = CORPUS / "tools" / "make_corrupt.py"
+SECONDS = 10
+MEMORY = 512 << 20
+PREFIXES = ("candump_", "asc_", "blf_", "zero_length", "wrong_ext")
+
+needs_corpus = pytest.mark.skipif(not MAKER.is_file(), reason=f"no corpus of real logs at {CORPUS}; set ARGUS_CORPUS to its folder")
+
+
+def variants() -> list[str]:
+    if not MAKER.is_file():
+        return []
+    return [entry["file"] for entry in json.loads((MAKER.parent / "CORRUPT.json").read_text()) if entry["file"].startswith(PREFIXES)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("corrupt")
+    subprocess.run([sys.executable, str(MAKER), str(CORPUS), str(out)], check=True, capture_output=True, timeout=120)
+    return out
+
+
+class Outcome:
+    """What `python -m parsers inspect --json` said about one file."""
+
+    def __init__(self, path: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "parsers", "inspect", "--json", str(path)],
+            cwd=ROOT,
+            capture_output=True,
+            timeout=SECONDS,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+            env={"PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": "1"},
+        )
+        assert done.returncode in (0, 1), done.stderr.decode(errors="replace")[-2000:]
+        assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")[-2000:]
+        self.refused = done.returncode == 1
+        self.error = done.stderr.decode()
+        self.report: dict[str, Any] = {} if self.refused else json.loads(done.stdout)
+
+    @property
+    def frames(self) -> int:
+        return int(self.report["frames"]["total"])
+
+    @property
+    def flagged(self) -> bool:
+        return bool(self.report["partial"] or self.report["problem_count"])
+
+
+# What CORRUPT.json demands beyond "no crash": exact frame counts, and the code of a refusal. None: refused.
+FRAMES: dict[str, int | None] = {
+    "candump_bad_lines.log": 200,
+    "candump_long_line.log": 20,
+    "candump_crlf_bom.log": 50,
+    "candump_no_final_newline.log": 50,
+    "candump_fd_kinds.log": 8,
+    "candump_bad_magic.log": 12973,
+    "candump_doubled.log": 2 * 12974,
+    "candump_garbage_tail.log": 12974,
+    "candump_trunc_minus1.log": 12974,
+    "asc_bad_magic.asc": 1457,
+    "asc_doubled.asc": 2 * 1457,
+    "asc_garbage_tail.asc": 1457,
+    "asc_trunc_minus1.asc": 1457,
+    "blf_doubled.blf": 44,
+    "blf_garbage_tail.blf": 22,
+    "blf_trunc_minus1.blf": 22,
+    "blf_container_size_0.blf": 0,
+    "blf_dlc_255.blf": 1,
+    "blf_bomb_1GiB.blf": None,
+    "blf_bad_magic.blf": None,
+    "blf_inner_size_16_loop.blf": None,
+    "wrong_ext_blf_as_mf4.mf4": 22,
+    "wrong_ext_pdf_as_ulg.ulg": None,
+    "wrong_ext_zip_as_dlt.dlt": None,
+    "wrong_ext_bag_as_mcap.mcap": None,
+    "wrong_ext_mf4_as_blf.blf": None,
+}
+# Whole and unharmed as far as the format can tell: joined candump logs only step back in time, CRLF and FD kinds are no damage.
+CLEAN = {"candump_doubled.log", "candump_crlf_bom.log", "candump_fd_kinds.log", "blf_container_size_0.blf", "blf_dlc_255.blf"}
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", variants())
+def test_a_damaged_file_is_refused_with_a_reason_or_read_and_flagged(folder: Path, name: str) -> None:
+    outcome = Outcome(folder / name)
+    if name.startswith("zero_length"):
+        assert outcome.error.startswith("empty_file: ")
+        return
+    if name in FRAMES and FRAMES[name] is None:
+        assert outcome.refused
+    if outcome.refused:
+        code, _, reason = outcome.error.partition(": ")
+        assert code in {"truncated", "corrupt", "unsupported", "unknown_format", "limit_exceeded"}
+        assert " at byte " in reason
+        assert FRAMES.get(name) is None, outcome.error
+        return
+    if name in FRAMES:
+        assert outcome.frames == FRAMES[name]
+    if name not in CLEAN and name != "wrong_ext_blf_as_mf4.mf4":
+        assert outcome.flagged, outcome.report
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", ["candump_trunc_half.log", "candump_trunc_quarter.log", "asc_trunc_half.asc", "asc_trunc_quarter.asc"])
+def test_a_cut_text_log_gives_every_whole_line_before_the_cut(folder: Path, name: str) -> None:
+    lines = (folder / name).read_bytes().splitlines()
+    whole = [line for line in lines[:-1] if line.strip()[:1].isdigit() or line.startswith(b"(")]
+    assert Outcome(folder / name).frames in (len(whole), len(whole) + 1)
+
+
+@needs_corpus
+def test_bad_candump_lines_are_each_counted(folder: Path) -> None:
+    report = Outcome(folder / "candump_bad_lines.log").report
+    assert report["skipped"] == {"unreadable line": 6}
+    assert report["problem_count"] == 6
+
+
+@needs_corpus
+def test_kinds_of_candump_frames_are_told_apart(folder: Path) -> None:
+    frames = Outcome(folder / "candump_fd_kinds.log").report["frames"]
+    assert (frames["total"], frames["fd"], frames["remote"], frames["error"]) == (8, 3, 2, 1)
