@@ -30,9 +30,11 @@ def add_signal_database(platform: Platform, name: str, content: bytes, *, channe
     if len(content) > MAX_BYTES:
         raise BadSignalDatabase(f"The file has {len(content)} bytes; at most {MAX_BYTES} are allowed.")
     try:
-        compiled = sandbox.compile_database(content, name)
+        compiled, warnings, counts = sandbox.compile_database(content, name)
     except ParseError as error:
         raise BadSignalDatabase(str(error)) from error
+    except sandbox.SandboxCrash as crash:
+        raise BadSignalDatabase("Reading it took more memory or time than allowed.") from crash
     with transaction.atomic():
         Platform.objects.select_for_update().get(pk=platform.pk)  # two uploads would take the same version
         versions = SignalDatabase.objects.filter(platform=platform, name=name)
@@ -44,19 +46,24 @@ def add_signal_database(platform: Platform, name: str, content: bytes, *, channe
             version=newest + 1,
             channel=channel,
             content=content,
-            compiled=compiled.content,
+            compiled=compiled,
             sha256=hashlib.sha256(content).hexdigest(),
-            message_count=compiled.message_count,
-            signal_count=compiled.signal_count,
-            warnings=compiled.warnings,
+            message_count=counts["messages"],
+            signal_count=counts["signals"],
+            warnings=warnings,
             uploaded_by=actor,
         )
         record_act(EventType.DATABASE_ADDED, {"platform": platform.name, "name": name, "version": database.version}, actor=actor)
     return database
 
 
-def active_databases(platform: Platform | None) -> list[SignalDatabase]:
+def active_databases(platform_id: int | None) -> list[SignalDatabase]:
     """What a vehicle of this platform is decoded with, in a stable order; none for a vehicle without platform."""
-    if platform is None:
+    if platform_id is None:
         return []
-    return list(SignalDatabase.objects.filter(platform=platform, active=True).defer("content").order_by("name"))
+    return list(SignalDatabase.objects.filter(platform_id=platform_id, active=True).defer("content").order_by("name"))
+
+
+def joined(databases: list[SignalDatabase]) -> bytes:
+    """The compiled databases as the parser takes them."""
+    return sandbox.join_databases([(bytes(database.compiled), [database.channel] if database.channel else None) for database in databases])

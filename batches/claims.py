@@ -1,0 +1,117 @@
+"""Claims a batch for gather or diagnose: a lease and a fence on the batch row, as files have on theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import OperationalError, transaction
+from django.db.models.functions import Now
+
+from batches.barrier import end
+from batches.models import Batch, BatchState
+from batches.transitions import find_locked, move
+from common.clock import EPOCH, from_now
+from common.errors import DiskFull, StorageUnavailable
+from common.heartbeat import Heartbeat
+from common.pipeline import enqueue
+from common.worker import worker_name
+
+log = structlog.get_logger("argus.claims")
+
+MAX_ATTEMPTS = 3
+RETRY_DELAY = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage that works on a whole batch: from `ready`, by the transition `begin`, in `working`."""
+
+    name: str
+    ready: BatchState
+    begin: str
+    working: BatchState
+
+
+GATHER = Stage("gather", BatchState.SCATTERED, "begin_gather", BatchState.GATHERING)
+DIAGNOSE = Stage("diagnose", BatchState.GATHERED, "begin_diagnose", BatchState.DIAGNOSING)
+
+
+def run(stage: Stage, batch_id: UUID, work: Callable[[UUID, int], None]) -> None:
+    """Claim the batch for `stage` and do `work(batch_id, fence)`; what goes wrong becomes a later try or a failed batch, never an exception."""
+    fence = claim(stage, batch_id)
+    if fence is None:
+        return
+    with structlog.contextvars.bound_contextvars(batch=str(batch_id), stage=stage.name):
+        try:
+            with Heartbeat(lambda: renew(stage, batch_id, fence), longest=settings.PARSE_SECONDS):
+                work(batch_id, fence)
+        except (StorageUnavailable, DiskFull, OperationalError) as error:
+            log.warning("stage interrupted", exc_info=True)
+            release(stage, batch_id, fence, str(error))
+        except Exception as error:
+            log.exception("stage failed")
+            fail(stage, batch_id, fence, f"{stage.name}_error", f"{type(error).__name__}: {error}")
+
+
+def claim(stage: Stage, batch_id: UUID) -> int | None:
+    """The fence of this attempt, or None when there is nothing to do. Ends the batch when too many attempts died."""
+    with transaction.atomic():
+        batch = find_locked(batch_id)
+        if batch is None:
+            return None
+        if batch.state == stage.working:
+            if not Batch.objects.filter(pk=batch_id, lease_until__lt=Now()).exists():
+                return None
+            if batch.attempt >= MAX_ATTEMPTS:
+                end(batch, "worker_crashed", f"The worker died or was stopped {batch.attempt} times in {stage.name}.")
+                return None
+        elif batch.state == stage.ready:
+            batch.attempt = 0
+            move(batch, stage.begin)
+        else:
+            return None
+        Batch.objects.filter(pk=batch_id).update(
+            fence=batch.fence + 1,
+            attempt=batch.attempt + 1,
+            lease_until=from_now(timedelta(seconds=settings.ARGUS_LEASE_SECONDS)),
+            worker=worker_name(),
+        )
+        return batch.fence + 1
+
+
+def renew(stage: Stage, batch_id: UUID, fence: int) -> bool:
+    """Renew the lease; False when it is no longer this attempt's."""
+    mine = Batch.objects.filter(pk=batch_id, fence=fence, state=stage.working)
+    return bool(mine.update(lease_until=from_now(timedelta(seconds=settings.ARGUS_LEASE_SECONDS))))
+
+
+def still_mine(stage: Stage, batch_id: UUID, fence: int) -> Batch | None:
+    """The locked batch if this attempt still holds it; the caller is in a transaction."""
+    batch = find_locked(batch_id)
+    return batch if batch is not None and batch.state == stage.working and batch.fence == fence else None
+
+
+def release(stage: Stage, batch_id: UUID, fence: int, reason: str) -> None:
+    """Give the batch back and ring it later; the last attempt ends it."""
+    with transaction.atomic():
+        batch = still_mine(stage, batch_id, fence)
+        if batch is None:
+            return
+        if batch.attempt >= MAX_ATTEMPTS:
+            end(batch, "storage_unavailable", f"{reason} It was tried {batch.attempt} times.")
+            return
+        Batch.objects.filter(pk=batch_id).update(lease_until=EPOCH)
+        enqueue(stage.name, batch_id, delay=RETRY_DELAY * batch.attempt)
+
+
+def fail(stage: Stage, batch_id: UUID, fence: int, code: str, reason: str) -> None:
+    """End the batch as failed in this stage, unless somebody else has it."""
+    with transaction.atomic():
+        batch = still_mine(stage, batch_id, fence)
+        if batch is not None:
+            end(batch, code, reason)
