@@ -6,8 +6,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from batches.models import Batch, BatchState
-from batches.transitions import locked, move
+from batches.models import BatchState
+from batches.transitions import find_locked, move
 from common.pipeline import enqueue, enqueue_many
 from files.models import File, FileState
 
@@ -15,11 +15,8 @@ from files.models import File, FileState
 def scatter_batch(batch_id: UUID) -> None:
     """Move an uploaded batch to scattering and ring its files; any other state means that somebody else did."""
     with transaction.atomic():
-        try:
-            batch = locked(batch_id)
-        except Batch.DoesNotExist:
-            return
-        if batch.state != BatchState.UPLOADED:
+        batch = find_locked(batch_id)
+        if batch is None or batch.state != BatchState.UPLOADED:
             return
         waiting = list(File.objects.current().filter(batch=batch, state=FileState.PENDING).values_list("pk", flat=True))
         move(batch, "begin_scatter", len(waiting))

@@ -11,7 +11,7 @@ from django_fsm import TransitionNotAllowed
 from batches.models import Batch
 from common.errors import NotFound, WrongState
 from events.models import EventType
-from events.record import record
+from events.record import ARGUS, record
 
 
 def locked(batch_id: UUID) -> Batch:
@@ -19,13 +19,18 @@ def locked(batch_id: UUID) -> Batch:
 
     SQLite has no row locks: there the transaction itself holds the write lock from its first statement.
     """
-    try:
-        return Batch.objects.select_for_update().get(pk=batch_id)
-    except Batch.DoesNotExist:
-        raise NotFound from None
+    batch = find_locked(batch_id)
+    if batch is None:
+        raise NotFound
+    return batch
 
 
-def move(batch: Batch, method_name: str, *args: Any, actor: str, **payload: Any) -> None:
+def find_locked(batch_id: UUID) -> Batch | None:
+    """As `locked`, None if there is none: a task may ring for a batch that has been deleted."""
+    return Batch.objects.select_for_update().filter(pk=batch_id).first()
+
+
+def move(batch: Batch, method_name: str, *args: Any, actor: str = ARGUS, **payload: Any) -> None:
     """Run the transition `method_name(*args)` on a locked batch, save it and record StatusChanged with `payload`.
 
     Raises WrongState, and changes nothing, when the state or a condition does not allow it.
