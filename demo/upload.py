@@ -102,7 +102,7 @@ class Client:
             except ProblemError as problem:
                 if not problem.retryable or time.monotonic() > until:
                     raise
-                wait = min(problem.retry_after_s or pause, 30.0)
+                wait = pause if problem.retry_after_s is None else min(problem.retry_after_s, 30.0)
             except (OSError, http.client.HTTPException) as error:
                 if time.monotonic() > until:
                     raise UploadError(f"{self.base_url} does not answer: {error or type(error).__name__}") from error
