@@ -211,7 +211,7 @@ def upload_batch(client: Client, vehicle: Vehicle, batch: Batch, written: Writte
     """Uploads one batch and waits until it has ended; goes on with a batch that `note` knows. UploadError when that is not possible."""
     begun = time.monotonic()
     content = hashlib.sha256("".join(file.sha256 for file in written.files).encode()).hexdigest()[:16]
-    key = f"{client.base_url} {vehicle.vin} {batch.key} {content}"
+    key = f"{vehicle.vin} {batch.key} {content}"
     state = _known_batch(client, note.get(key))
     if state is None:
         state = client.call("POST", "/api/v1/batches", _declaration(vehicle, batch, written))

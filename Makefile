@@ -1,0 +1,61 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format build pins clean bench-parsers bench-lists bench-pipeline
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= python3
+PORT ?= 8000
+PYTEST := $(PY) -m pytest -n 2 --dist worksteal -q
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+# The environment is made anew when a pin changes; the C modules when a source does.
+$(VENV)/.ready: requirements.txt requirements-dev.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Argus needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.ready setup.py $(shell find parsers -name '*.pyx' -o -name '*.pxd')
+	$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+build: $(VENV)/.built ## set up the environment and compile the parsers
+
+run: build ## start Argus with a demo fleet on 127.0.0.1 (PORT=8000 to change)
+	@exec $(PY) manage.py argus_demo --port $(PORT)
+
+test: build lint ## run everything that must be green: lint, the suite on SQLite, the suite on PostgreSQL
+	$(PYTEST)
+	$(PY) -m tests.with_postgres $(PYTEST) -m 'not engine_free'
+
+lint: build ## formatting, rules, types, import contract, migrations, deployment check
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/mypy --no-error-summary
+	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo 2>&1 | tail -n 6
+	$(PY) manage.py makemigrations --check --dry-run --verbosity 0
+	ARGUS_HTTPS=1 ARGUS_SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') $(PY) manage.py check --deploy --fail-level WARNING
+	$(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+format: build ## rewrite the sources in the house format
+	$(VENV)/bin/ruff format --quiet .
+	$(VENV)/bin/ruff check --fix --quiet .
+
+bench-parsers: build ## read and decode a million frames, beside python-can and cantools
+	$(PY) -m bench.parsers
+
+bench-lists: build ## batch list and batch page over 100,000 batches on PostgreSQL
+	$(PY) -m tests.with_postgres $(PY) -m bench.lists
+
+bench-pipeline: build ## complete to completed, 10 files of 1 MB on 2 workers
+	$(PY) -m bench.pipeline
+
+pins: ## resolve requirements*.in into requirements*.txt (needs uv)
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements.in -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-dev.in -o requirements-dev.txt
+
+clean: ## remove what can be made again (not the data in var/)
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache staticfiles
+	find parsers -name '*.so' -delete

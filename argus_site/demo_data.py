@@ -1,0 +1,72 @@
+"""What the demo fleet needs before it can upload: people, vehicles with tokens, the signal database and its limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from django.contrib.auth.models import Group, User
+
+from demo.fleet import VEHICLES
+from diagnosis.models import FindingSeverity, SignalLimit
+from vehicles.models import VEHICLE_SCOPES, Fleet, Platform, SignalDatabase, Vehicle
+from vehicles.signal_databases import add_signal_database
+from vehicles.tokens import find_token, make_token, revoke_token
+
+ACTOR = "argus:demo"
+DBC = Path(__file__).resolve().parent.parent / "demo" / "argus_demo.dbc"
+PEOPLE = {"support": False, "ops": False, "admin": True}
+LIMITS = [
+    ("EngineCoolantTemp", None, 115.0, 5.0, FindingSeverity.CRITICAL, "Stop the vehicle, let the engine cool, check coolant level, pump and fan."),
+    ("BatteryVoltage", 11.0, 15.5, 10.0, FindingSeverity.WARNING, "Check battery, alternator and its belt."),
+]
+
+
+def prepare(folder: Path) -> tuple[dict[str, str], Path]:
+    """Make what is missing; the passwords of the demo users and the file with the vehicles' tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return people(folder / "logins.json"), vehicles(folder / "tokens.json")
+
+
+def people(path: Path) -> dict[str, str]:
+    """The demo users; their passwords are made once, by chance, and kept beside the data for this line on the terminal."""
+    passwords: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    for name, is_admin in PEOPLE.items():
+        user, made = User.objects.get_or_create(username=name, defaults={"is_staff": True, "is_superuser": is_admin})
+        if made or name not in passwords:
+            passwords[name] = secrets.token_urlsafe(9)
+            user.set_password(passwords[name])
+            user.save()
+        if not is_admin:
+            user.groups.add(Group.objects.get(name=name))
+    write_private(path, passwords)
+    return passwords
+
+
+def vehicles(path: Path) -> Path:
+    """The demo vehicles, each with a live token in the file."""
+    tokens: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    fleet, _ = Fleet.objects.get_or_create(name="Demo fleet")
+    for described in VEHICLES:
+        platform, _ = Platform.objects.get_or_create(name=described.platform, defaults={"description": "Demo platform"})
+        if not SignalDatabase.objects.filter(platform=platform).exists():
+            add_signal_database(platform, "powertrain", DBC.read_bytes(), actor=ACTOR)
+        vehicle, _ = Vehicle.objects.get_or_create(vin=described.vin, defaults={"name": described.name, "fleet": fleet, "platform": platform})
+        if find_token(tokens.get(vehicle.vin, "")) is None:
+            for old in vehicle.tokens.filter(label=ACTOR, revoked_at__isnull=True):
+                revoke_token(old, actor=ACTOR)
+            tokens[vehicle.vin] = make_token(vehicle, VEHICLE_SCOPES, label=ACTOR, actor=ACTOR)[1]
+    for signal, low, high, duration, severity, action in LIMITS:
+        SignalLimit.objects.get_or_create(
+            platform=None, signal=signal, defaults={"low": low, "high": high, "duration_s": duration, "severity": severity, "action": action}
+        )
+    write_private(path, tokens)
+    return path
+
+
+def write_private(path: Path, content: dict[str, str]) -> None:
+    """A JSON file that only its owner can read."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(content, file, indent=1)
