@@ -2,8 +2,9 @@
 
     python -m bench.parsers [--runs 3] [--frames 1000000] [--skip-peer]
 
-Every measurement is a fresh process pinned to one processor; the figure is its CPU time (user + system) for the task alone, imports and
-database loading excluded on both sides. The log is made once, from a fixed seed, under var/bench/. Results go to bench/results/parsers.json.
+Every measurement is a fresh process pinned to one processor; the figure is its CPU time (user + system) for the task alone,
+imports and database loading excluded on both sides. The log is made once, from a fixed seed, under
+var/bench/. Results go to bench/results/parsers.json.
 """
 
 from __future__ import annotations
@@ -46,19 +47,26 @@ def make_dbc() -> str:
         if multiplexed:
             lines.append(' SG_ Selector M : 0|2@1+ (1,0) [0|3] "" X')
             bit = 2
-        index = 0
-        while bit < 64:
-            width = min(rng.choice([1, 1, 2, 4, 6, 8, 12]), 64 - bit)
+        end = 40 if multiplexed else 64
+        places = _places(rng, bit, end, "") + [place for value in range(4) if multiplexed for place in _places(rng, 40, 64, f"m{value} ")]
+        for index, (bit, width, mux) in enumerate(places):
             start = 8 * (bit // 8) + 7 - bit % 8 if motorola else bit
             scale = rng.choice(["1,0"] * 4 + ["0.1,-40", "0.0625,0"])
-            mux = f"m{index % 4} " if multiplexed and bit >= 40 else ""
             sign = rng.choice("+++-")
             lines.append(f' SG_ Signal{index} {mux}: {start}|{width}@{0 if motorola else 1}{sign} ({scale}) [0|0] "u" X')
             if multiplexed and width <= 2:
                 tables.append(f'VAL_ {frame_id} Signal{index} 0 "off" 1 "on" ;')
-            bit += width
-            index += 1
     return "\n\n".join(["\n".join(lines), "\n".join(tables)]) + "\n"
+
+
+def _places(rng: random.Random, bit: int, end: int, mux: str) -> list[tuple[int, int, str]]:
+    """Signals that fill the bits up to `end`: (first bit, width, multiplexer mark)."""
+    places = []
+    while bit < end:
+        width = min(rng.choice([1, 2, 2, 4, 6, 8, 12]), end - bit)
+        places.append((bit, width, mux))
+        bit += width
+    return places
 
 
 def make_log(path: Path, frames: int) -> None:
@@ -214,9 +222,7 @@ def main() -> None:
         for task in tasks:
             runs[task].append(measure(task, log, dbc))
             print(task, runs[task][-1], flush=True)
-    medians = {
-        task: {key: statistics.median(run[key] for run in measured) for key in measured[0]} for task, measured in runs.items()
-    }
+    medians = {task: {key: statistics.median(run[key] for run in measured) for key in measured[0]} for task, measured in runs.items()}
     small_runs = [small_file(small, dbc) for _ in range(options.runs)]
     medians["sandbox_1_mb"] = {key: statistics.median(run[key] for run in small_runs) for key in small_runs[0]}
     print(json.dumps(medians, indent=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import gc
 import json
 import os
 import resource
@@ -33,6 +34,7 @@ def main() -> None:
         lock_down(job)
         payload = stdin.read()
     report = Report(job["report_fd"])
+    gc.disable()  # a job makes no cycles in number; looking for them costs a few percent
     try:
         TASKS[job["task"]](job, payload, report)
         report.send({"done": True})

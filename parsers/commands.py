@@ -17,7 +17,7 @@ def add_commands(commands: Any) -> None:
     command = commands.add_parser("decode", help="decode the signals of a file into a directory of Parquet files")
     command.add_argument("file")
     command.add_argument(
-        "--dbc", action="append", default=[], metavar="DB[@CHANNEL,..]", help="a database, or several; @ restricts it to buses of these names"
+        "--dbc", action="append", default=[], metavar="DB[@CHANNEL,..]", help="a database; may be repeated; @ restricts it to these buses"
     )
     command.add_argument("--out", required=True, metavar="DIR", help="made if it is not there; must be empty")
     command.set_defaults(run=decode)

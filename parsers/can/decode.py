@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsers.can._decode import Columns, Grouper
+from parsers.can._decode import Columns
+from parsers.can._group import Grouper
 from parsers.can.database import Database, Message, Signal
 from parsers.can.frames import FrameBlock
 from parsers.limits import DEFAULT, Limits

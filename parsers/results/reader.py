@@ -59,7 +59,8 @@ def read_summary(file: File, longest: int = MAX_SUMMARY) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"summary is not JSON: {error}") from error
     check_summary(document)
-    return document  # type: ignore[no-any-return]
+    result: dict[str, Any] = document
+    return result
 
 
 def read_signal(file: File, signal: str, start_ns: int = FIRST, end_ns: int = LAST, max_rows: int = 1_000_000) -> Samples:

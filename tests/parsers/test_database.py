@@ -100,12 +100,12 @@ def test_the_compiled_form_gives_an_equal_database(entry: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("text", "messages", "warning"),
     [
-        (MESSAGE + "BO_ nonsense\n SG_ B : 0|8@1+ (1,0) [0|0] \"\" X\n", {"M": ["A"]}, "line 6: message not understood"),
+        (MESSAGE + 'BO_ nonsense\n SG_ B : 0|8@1+ (1,0) [0|0] "" X\n', {"M": ["A"]}, "line 6: message not understood"),
         (MESSAGE + ' SG_ B : 8@1+ (1,0) [0|0] "" X\n', {"M": ["A"]}, "line 6: signal not understood"),
         (MESSAGE + ' SG_ B : 8|80@1+ (1,0) [0|0] "" X\n', {"M": ["A"]}, "signal B of M left out: 80 bits wide"),
         (MESSAGE + ' SG_ B : 8|8@1+ (x,0) [0|0] "" X\n', {"M": ["A"]}, "line 6: signal not understood"),
         (MESSAGE + 'VAL_ 256 A oops ;\nVAL_ 999 A 0 "x" ;\n', {"M": ["A"]}, "line 7: value table of unknown message 999"),
-        (MESSAGE + 'SIG_VALTYPE_ 256 Missing : 1;\n', {"M": ["A"]}, "line 6: value type of signal Missing"),
+        (MESSAGE + "SIG_VALTYPE_ 256 Missing : 1;\n", {"M": ["A"]}, "line 6: value type of signal Missing"),
         (MESSAGE + 'BO_ 256 Twin: 8 X\n SG_ B : 0|8@1+ (1,0) [0|0] "" X\nVAL_ 1 A 0 "x" ;\n', {"M": ["A"]}, "line 6: message Twin: id 256"),
     ],
 )

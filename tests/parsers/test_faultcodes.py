@@ -237,7 +237,9 @@ class TestIsoTp:
         frames += [bytes([0x20 | (i + 1) & 15]) + long[58 + 63 * i : 58 + 63 * i + 63] for i in range((5000 - 58 + 62) // 63)]
         assert [reassembler.feed("a", f, 7) for f in frames][-1] == (7, long)
 
-    @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x08abc", b"\x0f", b"\x10", b"\x10\x00\xff\xff\xff\xff\0\0", b"\x21abc", b"\x30", b"\xf0"])
+    @pytest.mark.parametrize(
+        "payload", [b"", b"\x00", b"\x08abc", b"\x0f", b"\x10", b"\x10\x00\xff\xff\xff\xff\0\0", b"\x21abc", b"\x30", b"\xf0"]
+    )
     def test_a_malformed_frame_gives_nothing(self, payload: bytes) -> None:
         reassembler = Reassembler()
         assert reassembler.feed("a", payload, 0) is None

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,7 @@ def write(directory: Path, frames: list[Any], block_size: int = 5000, absolute: 
         writer.take(decoder.add(block(frames[start : start + block_size])))
     for _ in writer.finish():
         pass
-    document = summary.build(
-        recording, decoder, writer.results, size=1, parser_version="1", detection_reason="because", fault_codes=[]
-    )
+    document = summary.build(recording, decoder, writer.results, size=1, parser_version="1", detection_reason="because", fault_codes=[])
     writer.write_summary(document)
     writer.close()
     return document
@@ -139,7 +138,7 @@ def test_statistics_equal_what_numpy_says(result: tuple[Path, dict[str, Any]]) -
             assert signal["sum"] == math.fsum(values)
             assert signal["mean"] == math.fsum(values) / len(values)
             changes = np.concatenate([[0], np.flatnonzero(np.diff(values)) + 1, [len(values)]])
-            runs = [t[end - 1] - t[start] for start, end in zip(changes[:-1], changes[1:], strict=True)]
+            runs = [t[end - 1] - t[start] for start, end in pairwise(changes)]
             assert signal["longest_constant_ns"] == max(runs)
 
 
@@ -233,7 +232,8 @@ def test_one_sample_spike_is_seen_at_every_zoom(tmp_path: Path) -> None:
     data[123_457, 2] = 99
     frames = FrameBlock(
         START + np.arange(count, dtype=np.int64) * 1_000_000, np.zeros(count, np.uint16), np.full(count, 256, np.uint32),
-        np.zeros(count, np.uint8), np.full(count, 8, np.uint8), np.arange(count, dtype=np.uint32) * 8, np.append(data.ravel(), np.zeros(8, np.uint8)),
+        np.zeros(count, np.uint8), np.full(count, 8, np.uint8), np.arange(count, dtype=np.uint32) * 8,
+        np.append(data.ravel(), np.zeros(8, np.uint8)),
     )  # fmt: skip
     (tmp_path / "out").mkdir()
     recording = Recording(channels=["can0"])
@@ -298,7 +298,8 @@ def test_the_written_summary_is_the_returned_one_and_passes_its_own_check(result
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["schema"], 2), (["size"], -1), (["size"], True), (["format"], 5), (["format"], "x" * 101), (["extra"], 1), (["time", "flags"], ["?"]),
+        (["schema"], 2), (["size"], -1), (["size"], True), (["format"], 5), (["format"], "x" * 101), (["extra"], 1),
+        (["time", "flags"], ["?"]),
         (["streams", 0, "key"], "../../etc/passwd"), (["streams", 0, "key"], "0000_.."), (["streams", 1, "key"], "0000_Engine"),
         (["streams", 0, "signals", 0, "min"], "1"), (["streams", 0, "signals", 0, "min"], math.nan), (["streams", 0, "first_ns"], 1 << 63),
         (["streams"], {}), (["coverage"], None), (["lost"], [{}]), (["problems"], [{"offset": 0, "reason": 1}]),
@@ -344,10 +345,9 @@ def test_clock_faults_are_flagged(times: list[int], absolute: bool, flags: list[
 
 
 def test_nan_and_infinity_stay_in_the_column_but_not_in_the_statistics(tmp_path: Path) -> None:
-    dbc = DBC.replace("Slow/er", "Slower") + "BO_ 768 Real: 8 X\n SG_ F : 0|64@1- (1,0) [0|0] \"\" X\nSIG_VALTYPE_ 768 F : 2;\n"
+    dbc = DBC.replace("Slow/er", "Slower") + 'BO_ 768 Real: 8 X\n SG_ F : 0|64@1- (1,0) [0|0] "" X\nSIG_VALTYPE_ 768 F : 2;\n'
     text = "".join(
-        f"({i}.000000) can0 300#{struct.pack('<d', value).hex()}\n"
-        for i, value in enumerate([math.nan, 1.5, math.inf, -2.5, -math.inf])
+        f"({i}.000000) can0 300#{struct.pack('<d', value).hex()}\n" for i, value in enumerate([math.nan, 1.5, math.inf, -2.5, -math.inf])
     )
     (tmp_path / "out").mkdir()
     document = decode_recording(BytesSource(text.encode(), "a.log"), "a.log", [Database.load_dbc(dbc.encode(), "d")], tmp_path / "out")

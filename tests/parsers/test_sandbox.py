@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,9 @@ def hostile(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 def trusted(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Runs code in the real child after it has locked itself down."""
-    lines = f"import sys; sys.path[:0] = {{path!r}}\nfrom parsers import child\ndef task(job, payload, report):\n{textwrap.indent(textwrap.dedent(code), '    ')}"
-    monkeypatch.setattr(sandbox, "BOOT", lines + "\nchild.TASKS['decode'] = task\nchild.main()\n")
+    body = textwrap.indent(textwrap.dedent(code), "    ")
+    start = f"import sys; sys.path[:0] = {{path!r}}\nfrom parsers import child\ndef task(job, payload, report):\n{body}\n"
+    monkeypatch.setattr(sandbox, "BOOT", start + "child.TASKS['decode'] = task\nchild.main()\n")
 
 
 def run(log: int, out: Path, **limits: object) -> Outcome:
@@ -86,7 +88,7 @@ def test_progress_is_told_at_least_each_second_and_false_ends_the_child(log: int
     assert isinstance(outcome, Crashed)
     assert outcome.kind == "cancelled"
     assert len(calls) == 3
-    assert all(later[0] - earlier[0] < 1.05 for earlier, later in zip(calls, calls[1:], strict=False))
+    assert all(later[0] - earlier[0] < 1.05 for earlier, later in pairwise(calls))
     assert calls[-1][1] > calls[0][1] > 0
 
 
@@ -102,9 +104,7 @@ def test_the_child_is_killed_when_progress_raises(log: int, out: Path, monkeypat
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-@pytest.mark.parametrize(
-    ("content", "code"), [(b"", "empty_file"), (b"%PDF-1.7 hello", "unknown_format"), (b"LOGG" + bytes(200), None)]
-)
+@pytest.mark.parametrize(("content", "code"), [(b"", "empty_file"), (b"%PDF-1.7 hello", "unknown_format"), (b"LOGG" + bytes(200), None)])
 def test_a_bad_file_is_refused_with_code_and_reason(content: bytes, code: str | None, out: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad"
     path.write_bytes(content)
@@ -145,10 +145,10 @@ def test_a_pipe_is_no_input(out: Path) -> None:
         ("send('not json'); time.sleep(60)", "protocol", "malformed"),
         ("send('[' * 4000); time.sleep(60)", "protocol", "malformed"),
         ("send('5'); time.sleep(60)", "protocol", "malformed"),
-        ("send('{\"bytes\": -1, \"tick\": 1}'); time.sleep(60)", "protocol", "malformed"),
-        ("send('{\"bytes\": true, \"tick\": 1}'); time.sleep(60)", "protocol", "malformed"),
-        ("send('{\"crash\": {\"kind\": \"cancelled\", \"detail\": \"x\"}}'); time.sleep(60)", "protocol", "x"),
-        ("send('{\"error\": {\"code\": 5, \"reason\": \"\", \"offset\": null}}'); time.sleep(60)", "protocol", "malformed"),
+        ('send(\'{"bytes": -1, "tick": 1}\'); time.sleep(60)', "protocol", "malformed"),
+        ('send(\'{"bytes": true, "tick": 1}\'); time.sleep(60)', "protocol", "malformed"),
+        ('send(\'{"crash": {"kind": "cancelled", "detail": "x"}}\'); time.sleep(60)', "protocol", "x"),
+        ('send(\'{"error": {"code": 5, "reason": "", "offset": null}}\'); time.sleep(60)', "protocol", "malformed"),
         ("send('{\"done\": true}')", "protocol", "summary.json"),
     ],
 )
@@ -243,6 +243,7 @@ def test_the_child_is_locked_down(log: int, out: Path, monkeypatch: pytest.Monke
             privileges=status["NoNewPrivs"].strip(), oom=open("/proc/self/oom_score_adj").read().strip(), cwd=os.getcwd(),
             limits=[resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE)],
             expected=[0, 1, 2, job["report_fd"], job["input_fd"]],
+            networks=sorted(line.split(":")[0].strip() for line in open("/proc/self/net/dev") if ":" in line),
         )
         raise child.ParseError(json.dumps(found))
         """,
@@ -251,11 +252,14 @@ def test_the_child_is_locked_down(log: int, out: Path, monkeypatch: pytest.Monke
     os.close(secret)
     assert isinstance(outcome, Refused), outcome
     found = json.loads(outcome.reason)
-    assert found["environment"] == ["ARROW_DEFAULT_MEMORY_POOL", "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"]
+    assert found["environment"] == sorted(sandbox.ENVIRONMENT)
+    assert "SECRET_KEY" not in sandbox.ENVIRONMENT
     listing = set(found["fds"]) - set(found["expected"])
     assert len(listing) <= 1  # the descriptor that listed the others
     assert (found["session"], found["privileges"], found["oom"], found["cwd"]) == (True, "1", "1000", str(out))
     assert found["limits"] == [2048 << 20, 0, 1024]
+    if subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode == 0:
+        assert found["networks"] == ["lo"]
 
 
 def test_the_child_dies_with_its_parent(tmp_path: Path, log: int, out: Path) -> None:
@@ -308,7 +312,8 @@ def test_a_summary_that_is_not_one_is_never_followed(code: str, detail: str, log
 
 
 @pytest.mark.parametrize(
-    "code", ["os.symlink('/etc/passwd', 'streams/x.parquet')", "open('more', 'w')", "os.unlink('overview.parquet')", "os.mkdir('streams/d')"]
+    "code",
+    ["os.symlink('/etc/passwd', 'streams/x.parquet')", "open('more', 'w')", "os.unlink('overview.parquet')", "os.mkdir('streams/d')"],
 )
 def test_a_directory_with_other_files_than_the_summary_names_is_refused(
     code: str, log: int, out: Path, monkeypatch: pytest.MonkeyPatch
@@ -355,5 +360,7 @@ def test_the_command_line_decodes_and_checks(tmp_path: Path, log: int) -> None:
         [*command, "check-dbc", str(tmp_path / "test.dbc"), "--json"], capture_output=True, text=True, cwd=sandbox.ROOT, check=False
     )
     assert json.loads(checked.stdout) == {"messages": 1, "signals": 1, "warnings": []}
-    refused = subprocess.run([*command, "check-dbc", str(tmp_path / "input.log")], capture_output=True, text=True, cwd=sandbox.ROOT, check=False)
+    refused = subprocess.run(
+        [*command, "check-dbc", str(tmp_path / "input.log")], capture_output=True, text=True, cwd=sandbox.ROOT, check=False
+    )
     assert (refused.returncode, refused.stderr[:8]) == (1, "corrupt:")
