@@ -44,6 +44,12 @@ class NotFound(ArgusError):
     action = "Check the address; you see only what belongs to you."
 
 
+class BadObject(NotFound):
+    code = "bad_object"
+    title = "What is stored is not a regular file"
+    action = "Upload the file again."
+
+
 class BadFilename(ArgusError):
     status = 422
     code = "bad_filename"
