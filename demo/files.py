@@ -98,6 +98,16 @@ def write_frames(path: Path, frames: Frames, stamps_us: NDArray[np.int64], log_f
                     data=payload[row * 8 : row * 8 + length],
                 )
             )
+    if log_format == CANDUMP:
+        pad_seconds(path)
+
+
+def pad_seconds(path: Path) -> None:
+    """Gives the stamps of a candump log ten digits of seconds, as candump itself writes them: without, 1970 looks like a relative time."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(
+        b"".join(b"(" + seconds[1:].rjust(10, b"0") + b"." + rest for seconds, _, rest in (line.partition(b".") for line in lines))
+    )
 
 
 def cut_blf(path: Path) -> int:

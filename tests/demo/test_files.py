@@ -153,7 +153,7 @@ def test_a_mistaken_upload_lies_beside_the_good_files(tmp_path: Path) -> None:
 
 def test_the_nineteen_seventy_log_counts_from_zero(tmp_path: Path) -> None:
     written = files.prepare(VEHICLE, replace(SHORT, format=CANDUMP, faults=faults.CLOCK_1970), DAY, tmp_path)
-    assert written.path(written.files[0]).read_text().startswith("(0.000000) can0 ")
+    assert written.path(written.files[0]).read_text().startswith("(0000000000.000000) can0 ")
     assert written.recorded_from == "1970-01-01T00:00:00.000Z"
 
 
