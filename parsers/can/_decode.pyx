@@ -6,7 +6,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import numpy as np
 
@@ -69,8 +69,8 @@ cdef class Columns:
     cdef int count, selector_count
     cdef readonly Py_ssize_t size, capacity
     cdef readonly Py_ssize_t row_bytes
-    cdef object time_array
-    cdef list arrays, masks
+    cdef object arena               # uint8: the time column, then one column behind the other
+    cdef list masks
 
     def __cinit__(self, const int64_t[:, ::1] specs, const double[:, ::1] scaling, const int32_t[:, ::1] selectors,
                   const uint64_t[:, ::1] ranges):
@@ -94,7 +94,6 @@ cdef class Columns:
             self.ranges[2 * i + 1] = ranges[i, 1]
         for i in range(self.selector_count):
             self._read_selector(i, selectors, ranges.shape[0])
-        self.arrays = [None] * self.count
         self.masks = [None] * self.count
         self.row_bytes = 8 + sum([WIDTHS[self.specs[i].storage] for i in range(self.count)])
 
@@ -130,14 +129,25 @@ cdef class Columns:
     cdef int _resize(self, Py_ssize_t capacity) except -1:
         """Room for that many rows; existing rows are kept."""
         cdef Py_ssize_t i
-        self.time_array = _grown(self.time_array, np.int64, capacity, self.size)
-        self.time_pointer = <int64_t*>_address(self.time_array)
+        cdef uint8_t* start
+        cdef int width
+        capacity = (capacity + 15) & ~<Py_ssize_t>15    # so that every column begins aligned
+        arena = np.empty(capacity * self.row_bytes, np.uint8)
+        start = <uint8_t*>_address(arena)
+        if self.size:
+            memcpy(start, self.time_pointer, self.size * 8)
+        self.time_pointer = <int64_t*>start
+        start += capacity * 8
         for i in range(self.count):
-            self.arrays[i] = _grown(self.arrays[i], STORAGE_NAMES[self.specs[i].storage], capacity, self.size)
-            self.pointers[i] = _address(self.arrays[i])
+            width = 4 if self.specs[i].storage == STORE_I32 else 8
+            if self.size:
+                memcpy(start, self.pointers[i], self.size * width)
+            self.pointers[i] = start
+            start += capacity * width
             if self.masks[i] is not None:
                 self.masks[i] = _grown(self.masks[i], np.uint8, capacity, self.size)
                 self.mask_pointers[i] = <uint8_t*>_address(self.masks[i])
+        self.arena = arena
         self.capacity = capacity
         return 0
 
@@ -212,6 +222,7 @@ cdef class Columns:
         cdef uint8_t* present = self.present + <Py_ssize_t>i * CHUNK
         cdef const uint8_t* outer = self.present + <Py_ssize_t>s.outer * CHUNK
         cdef uint64_t low, high
+        cdef uint8_t needed = <uint8_t>parent.end_byte
         cdef Py_ssize_t k
         cdef int r
         extract(parent, n, little, big, data, offset, stored, raw)
@@ -221,7 +232,7 @@ cdef class Columns:
             for k in range(n):
                 present[k] |= raw[k] - low <= high - low
         for k in range(n):
-            present[k] &= stored[k] >= parent.end_byte
+            present[k] &= stored[k] >= needed
         if s.outer >= 0:
             for k in range(n):
                 present[k] &= outer[k]
@@ -233,8 +244,9 @@ cdef class Columns:
         cdef const uint8_t* present = self.present + <Py_ssize_t>s.selector * CHUNK
         cdef uint64_t ones = (~<uint64_t>0) >> (64 - s.length)
         cdef Py_ssize_t k
+        cdef uint8_t needed = <uint8_t>s.end_byte
         for k in range(n):
-            valid[k] = stored[k] >= s.end_byte
+            valid[k] = stored[k] >= needed
         if s.selector >= 0:
             for k in range(n):
                 valid[k] &= present[k]
@@ -250,6 +262,7 @@ cdef class Columns:
         cdef uint64_t* u64 = <uint64_t*>self.pointers[i] + self.size
         cdef double* f64 = <double*>self.pointers[i] + self.size
         cdef uint64_t scale = <uint64_t>s.scale_int, add = <uint64_t>s.offset_int
+        cdef double factor = s.scale, offset = s.offset     # copies: a store through f64 might change what s points to
         cdef Py_ssize_t k
         # Whole numbers are computed modulo 2**64: `Signal.storage` has shown that every result fits.
         if s.storage == STORE_I32:
@@ -263,13 +276,13 @@ cdef class Columns:
                 f64[k] = real(raw[k], s.float_bits)
             if s.scale != 1 or s.offset != 0:
                 for k in range(n):
-                    f64[k] = f64[k] * s.scale + s.offset
+                    f64[k] = f64[k] * factor + offset
         elif s.is_signed or s.length < 64:
             for k in range(n):
-                f64[k] = <double>(<int64_t>raw[k]) * s.scale + s.offset
+                f64[k] = <double>(<int64_t>raw[k]) * factor + offset
         else:
             for k in range(n):
-                f64[k] = <double>raw[k] * s.scale + s.offset
+                f64[k] = <double>raw[k] * factor + offset
         if valid != NULL:
             valid += self.size
             if s.storage == STORE_I32:
@@ -285,20 +298,27 @@ cdef class Columns:
             raise ValueError("more rows than there are")
         if self.capacity == 0:
             self._resize(64)
-        return (
-            self.time_array[:n],
-            [array[:n] for array in self.arrays],
-            [None if mask is None else mask[:n] for mask in self.masks],
-        )
+        cdef Py_ssize_t at = self.capacity * 8
+        columns = []
+        for i in range(self.count):
+            width = WIDTHS[self.specs[i].storage]
+            columns.append(self.arena[at : at + n * width].view(STORAGE_NAMES[self.specs[i].storage]))
+            at += self.capacity * width
+        return self.arena[: n * 8].view(np.int64), columns, [None if mask is None else mask[:n] for mask in self.masks]
 
     def drop(self, Py_ssize_t n):
         """Forgets the first n rows; much room that is no longer needed is given back."""
         if not 0 <= n <= self.size:
             raise ValueError("more rows than there are")
         cdef Py_ssize_t rest = self.size - n
-        for array in [self.time_array, *self.arrays, *self.masks]:
-            if array is not None and rest:
-                array[:rest] = array[n : self.size].copy()
+        cdef int width
+        if rest:
+            memmove(self.time_pointer, self.time_pointer + n, rest * 8)
+            for i in range(self.count):
+                width = 4 if self.specs[i].storage == STORE_I32 else 8
+                memmove(self.pointers[i], <uint8_t*>self.pointers[i] + n * width, rest * width)
+                if self.mask_pointers[i] != NULL:
+                    memmove(self.mask_pointers[i], self.mask_pointers[i] + n, rest)
         self.size = rest
         if self.capacity > 1024 and rest < self.capacity // 4:
             self._resize(2 * rest + 64)
@@ -307,8 +327,7 @@ cdef class Columns:
         """Gives the memory back; only when all rows have been dropped."""
         if self.size:
             raise ValueError("rows left")
-        self.time_array = None
-        self.arrays = [None] * self.count
+        self.arena = None
         self.masks = [None] * self.count
         memset(self.mask_pointers, 0, self.count * sizeof(void*))
         self.capacity = 0
