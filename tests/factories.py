@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import uuid
 
 from django.contrib.auth.models import Group, User
+from django.db.models import F
 
+from batches.intake import complete_batch
 from batches.models import Batch
+from files import storage
+from files.models import File
 from vehicles.models import VEHICLE_SCOPES, Platform, Vehicle
 from vehicles.tokens import make_token
 from vehicles.vin import check_digit
@@ -53,3 +59,31 @@ def user(name: str, *groups: str) -> User:
     person.groups.set(Group.objects.filter(name__in=groups))
     return person
 
+
+
+def file(of: Batch, **fields) -> File:
+    """A pending file whose object need not exist; counted in the batch."""
+    fields = {"name": "drive.blf", "size": 10, "sha256": "0" * 64, "storage_key": f"raw/{of.pk}/{uuid.uuid4()}", **fields}
+    made = File.objects.create(batch=of, **fields)
+    Batch.objects.filter(pk=of.pk).update(total_files=F("total_files") + 1)
+    return made
+
+
+def stored(of: Batch, content: bytes, name: str = "drive.log") -> File:
+    """A pending file whose bytes lie in storage."""
+    key = f"raw/{of.pk}/{uuid.uuid4()}"
+    storage.write_bytes(key, content)
+    return file(of, name=name, size=len(content), sha256=hashlib.sha256(content).hexdigest(), storage_key=key)
+
+
+def uploaded(contents: dict[str, bytes], of: Vehicle | None = None) -> Batch:
+    """A batch with these files, completed by the vehicle: scatter is in the queue."""
+    made = batch(of)
+    for name, content in contents.items():
+        stored(made, content, name)
+    complete_batch(made.pk, None, actor="test")
+    return Batch.objects.get(pk=made.pk)
+
+
+CANDUMP = b"".join(b"(1700000000.%06d) can0 1F0#%016X\n" % (i * 1000, i) for i in range(900))
+"""A readable candump log."""
