@@ -113,6 +113,9 @@ class Batch(ConcurrentTransitionMixin, models.Model):
             models.Index(fields=["state", "-created_at", "-id"], name="batch_state_newest"),
             models.Index(fields=["vehicle", "-created_at", "-id"], name="batch_vehicle_newest"),
             models.Index(fields=["worst_severity", "-created_at", "-id"], name="batch_severity_newest"),
+            # views that pick a few rows among all: completed with issues, wrong clock
+            models.Index(fields=["-created_at", "-id"], condition=Q(state=S.COMPLETED, failed_files__gt=0), name="batch_issues_newest"),
+            models.Index(fields=["-created_at", "-id"], condition=~Q(clock_flags=[]), name="batch_clock_newest"),
             models.Index(fields=["lease_until"], condition=Q(state__in=WORKING), name="batch_lease"),
         ]
         constraints = [

@@ -40,7 +40,13 @@ class Finding(models.Model):
 
     class Meta:
         ordering = ["batch", "id"]
-        indexes = [models.Index(fields=["batch", "severity"], name="finding_batch"), models.Index(fields=["rule", "code"], name="finding_rule_code")]
+        indexes = [
+            models.Index(fields=["batch", "severity"], name="finding_batch"),
+            models.Index(fields=["rule", "code"], name="finding_rule_code"),
+            # list, newest first; list of one severity
+            models.Index(fields=["-created_at", "-id"], name="finding_newest"),
+            models.Index(fields=["severity", "-created_at", "-id"], name="finding_severity_newest"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(severity__in=FindingSeverity.values), name="finding_severity_known"),
             models.CheckConstraint(condition=Q(from_ns__isnull=True) | Q(to_ns__isnull=True) | Q(to_ns__gte=models.F("from_ns")), name="finding_time_ordered"),

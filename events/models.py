@@ -42,6 +42,7 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["batch", "seq"]
+        indexes = [models.Index(fields=["-created_at", "-id"], name="event_newest")]  # the audit list
         constraints = [
             models.UniqueConstraint(fields=["batch", "seq"], name="event_seq_once_per_batch"),
             models.CheckConstraint(condition=models.Q(type__in=EventType.values), name="event_type_known"),

@@ -100,6 +100,9 @@ class File(ConcurrentTransitionMixin, models.Model):
         ordering = ["batch", "created_at", "id"]
         indexes = [
             models.Index(fields=["batch", "state"], name="file_batch_state"),
+            # list, newest first; failed files grouped by cause
+            models.Index(fields=["-created_at", "-id"], name="file_newest"),
+            models.Index(fields=["error_code", "-created_at", "-id"], condition=Q(state=FileState.FAILED), name="file_failed_cause"),
             models.Index(fields=["next_attempt_at"], condition=Q(state=FileState.PENDING), name="file_due"),
             models.Index(fields=["lease_until"], condition=Q(state=FileState.PARSING), name="file_lease"),
         ]
