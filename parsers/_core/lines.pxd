@@ -39,4 +39,5 @@ cdef class LineScanner:
 
     cdef int read_line(self, Cursor* line) noexcept nogil
     cdef void note(self, int64_t offset, int64_t length, int reason) noexcept nogil
+    cdef void bridge(self, int64_t offset, int64_t length) noexcept nogil
     cdef Py_ssize_t scan_lines(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end, int64_t base, bint final, Py_ssize_t* shown) noexcept nogil

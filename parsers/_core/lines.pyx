@@ -38,13 +38,20 @@ cdef class LineScanner:
         last.reason = reason
         self.bad_count += 1
 
+    cdef void bridge(self, int64_t offset, int64_t length) noexcept nogil:
+        """Lets an empty line behind a bad one belong to it, so that the next bad line joins the same entry."""
+        cdef BadLines* last
+        if self.bad_count:
+            last = &self.bad[self.bad_count - 1]
+            if last.reason < FIRST_REMARK and last.offset + last.length == offset:
+                last.length += length
+
     cdef Py_ssize_t scan_lines(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end, int64_t base, bint final, Py_ssize_t* shown) noexcept nogil:
         """Reads whole lines from `at` until the block, the list of bad lines or the window ends; gives the first byte not used."""
         cdef const uint8_t* newline
         cdef Py_ssize_t stop, next_line
         cdef Cursor line
         cdef int outcome
-        cdef bint has_zeros = memchr(start + at, 0, <size_t>(end - at)) != NULL
         while at < end and not self.columns.is_full() and self.bad_count < BAD_ROOM - 1:
             newline = <const uint8_t*>memchr(start + at, 0x0A, <size_t>(end - at))
             if newline == NULL:
@@ -67,7 +74,11 @@ cdef class LineScanner:
                 continue
             while stop > at and (start[stop - 1] == 0x0D or start[stop - 1] == 0x20 or start[stop - 1] == 0x09):
                 stop -= 1
-            if has_zeros and memchr(start + at, 0, <size_t>(stop - at)) != NULL:  # a hole left by a lost write; nothing on the line can be trusted
+            if stop == at:
+                self.bridge(base + at, next_line - at)
+                at = next_line
+                continue
+            if memchr(start + at, 0, <size_t>(stop - at)) != NULL:  # a hole left by a lost write; nothing on the line can be trusted
                 self.note(base + at, next_line - at, BINARY)
                 at = next_line
                 continue

@@ -53,6 +53,7 @@ cdef enum:
     SYSTEM_VARIABLE
     START
     TRIGGER
+    HEADER_LINE
     OTHER
 
 REASONS = {
@@ -114,12 +115,14 @@ cdef class AscScanner(LineScanner):
     reasons = {**LineScanner.reasons, **REASONS}
     kinds = (
         "comment", "CAN status", "statistic", "J1939TP message", "overload frame", "transmit request", "CAN XL frame", "LIN event",
-        "FlexRay event", "Ethernet event", "MOST event", "system variable", "start of measurement", "trigger event", "other event",
+        "FlexRay event", "Ethernet event", "MOST event", "system variable", "start of measurement", "trigger event",
+        "header line beyond the allowed number", "other event",
     )
 
     cdef readonly NumberTable numbers
     cdef public bint decimal  # `base dec`: identifiers and data bytes are decimal
     cdef public bint relative  # `timestamps relative`: each time is the distance from the event before
+    cdef public bint wants_headers
     cdef public bint wants_status  # status lines go to Python as well
     cdef readonly int64_t now
 
@@ -129,6 +132,7 @@ cdef class AscScanner(LineScanner):
         self.max_line = max_line
         self.decimal = False
         self.relative = False
+        self.wants_headers = True
         self.wants_status = True
         self.now = 0
 
@@ -170,13 +174,19 @@ cdef class AscScanner(LineScanner):
             self.skipped[COMMENT] += 1
             return READ
         if same(word, b"date", 4) or same(word, b"base", 4) or same(word, b"begin", 5) or same(word, b"end", 3):
-            return FOR_PYTHON
+            return self.header()
         if same(word, b"timestamps", 10):
-            return FOR_PYTHON
+            return self.header()
         if same(word, b"no", 2) or same(word, b"internal", 8):
             word = read_word(line)
             return READ if same(word, b"internal", 8) or same(word, b"events", 6) else NOT_AN_EVENT
         return NOT_AN_EVENT
+
+    cdef int header(self) noexcept nogil:
+        if self.wants_headers:
+            return FOR_PYTHON
+        self.skipped[HEADER_LINE] += 1
+        return READ
 
     cdef int count_event(self, Word word) noexcept nogil:
         """An event that is no CAN frame, named by the word behind the time."""

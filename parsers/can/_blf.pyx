@@ -32,6 +32,8 @@ cdef enum:
     FULL_HEADER = 32  # u32 flags at 16, u64 time at 24 in header versions 1 and 2
     FD64_FIXED = 40  # bytes before the data of type 101
     MOST_PADDING = 8
+    LEAST_FILE_HEADER = 72
+    MOST_FILE_HEADER = 65536
     MOST_CAN_OBJECT = 4096
     TEXT_KEPT = 8192  # bytes of a text object that must be in the window
     TIME_IS_NS = 2  # flag; without it a time counts 10 microseconds
@@ -253,6 +255,13 @@ cdef class BlfScanner:
                 return self.object_at
             at = found
             if start[at + 3] == 0x47:  # LOGG
+                if end - at < 8 and not final:
+                    return at
+                cur = cursor_over(start + at + 4, start + end, base + at + 4)
+                if end - at < 8 or not LEAST_FILE_HEADER <= read_u32(&cur) <= MOST_FILE_HEADER:
+                    self.damaged(base + at, NO_OBJECT)
+                    at += 4
+                    continue
                 self.recovered(base + at)
                 self.status = AT_HEADER
                 self.object_at = at
@@ -280,6 +289,10 @@ cdef class BlfScanner:
             if wanted and head.kind != APP_TEXT:
                 cur = cursor_over(start + at, start + at + head.size, base + at)
                 outcome = self.read_can(&cur, &head)
+                if outcome == TOO_SHORT:  # then its size cannot be believed either
+                    self.damaged(base + at, TOO_SHORT)
+                    at += 4
+                    continue
                 if outcome != READ:
                     self.note(base + at, head.size, outcome)
                 at += head.size

@@ -149,9 +149,8 @@ class _Headers:
             self._status(text)
             return
         self.seen += 1
-        if self.seen > _MOST_HEADERS and word in ("date", "begin"):
-            self.recording.add_skipped("header line beyond the allowed number")
-        elif word == "date":
+        self.scanner.wants_headers = self.seen < _MOST_HEADERS
+        if word == "date":
             self._date(offset, text[4:])
         elif word == "begin":
             self._begin(offset, text)

@@ -275,7 +275,7 @@ class _Reading:
                 if not more:
                     break
                 content += more
-        except isal_zlib.error as error:
+        except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares an instance
             # Where in the container the damage lies cannot be told, so no frame of it can be trusted.
             raise Corrupt(f"container cannot be inflated ({error}): its frames are lost", offset) from None
         if len(content) > declared:

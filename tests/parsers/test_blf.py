@@ -229,6 +229,20 @@ def test_impossible_object_sizes_do_not_stop_or_hang_the_reader(size: int) -> No
         assert recording.partial
 
 
+@pytest.mark.parametrize("size", [32, 33, 39, 40])
+def test_an_object_too_short_for_its_frame_does_not_take_the_next_one_along(size: int) -> None:
+    bad = blf_object(1, bytes(8), size=size)[:size]
+    lines, recording = read(BlfParser(), blf([FRAMES[0], bad, FRAMES[1], bad, FRAMES[2]]))
+    assert [line.split(",")[2] for line in lines if line.split(",")[2] != "0"] == ["100", "101", "102"]
+    assert recording.partial == (size < 40)
+
+
+def test_half_a_million_false_file_headers_are_one_lost_range() -> None:
+    lines, recording = read(BlfParser(), blf([FRAMES[0], b"LOGG" * 500_000, FRAMES[1]]))
+    assert len(lines) == 2
+    assert [(lost.offset, lost.length) for lost in recording.lost] == [(144 + 48, 2_000_000)]
+
+
 @pytest.mark.parametrize("size", [0, 1, 31, 0xFFFFFFF0])
 def test_impossible_container_sizes_lose_that_container(size: int) -> None:
     bad = bytearray(blf_container(FRAMES[0]))

@@ -246,6 +246,12 @@ def test_neighbouring_bad_lines_are_one_range_but_all_counted() -> None:
     assert recording.skipped == {"unreadable line": 5000}
 
 
+def test_empty_lines_between_bad_ones_do_not_split_the_range() -> None:
+    _, recording = read(CandumpParser(), candump("123#00") + b"(x)\n\r\n" * 5000 + candump("123#00"))
+    assert len(recording.lost) == 1
+    assert recording.problem_count == 5000
+
+
 def test_alternating_damage_keeps_every_good_frame_and_bounds_the_lists() -> None:
     data = (candump("123#00") + b"(x)\n") * 3000
     lines, recording = read(CandumpParser(), data)
