@@ -265,7 +265,10 @@ cdef class Columns:
         cdef double factor = s.scale, offset = s.offset     # copies: a store through f64 might change what s points to
         cdef Py_ssize_t k
         # Whole numbers are computed modulo 2**64: `Signal.storage` has shown that every result fits.
-        if s.storage == STORE_I32:
+        if s.storage == STORE_I32 and scale == 1:
+            for k in range(n):
+                i32[k] = <int32_t>(<uint32_t>raw[k] + <uint32_t>add)
+        elif s.storage == STORE_I32:
             for k in range(n):
                 i32[k] = <int32_t>(<uint32_t>raw[k] * <uint32_t>scale + <uint32_t>add)
         elif s.storage != STORE_F64:
@@ -277,6 +280,9 @@ cdef class Columns:
             if s.scale != 1 or s.offset != 0:
                 for k in range(n):
                     f64[k] = f64[k] * factor + offset
+        elif s.length < 32:         # processors turn several 32-bit numbers into floats at once
+            for k in range(n):
+                f64[k] = <double>(<int32_t>raw[k]) * factor + offset
         elif s.is_signed or s.length < 64:
             for k in range(n):
                 f64[k] = <double>(<int64_t>raw[k]) * factor + offset
