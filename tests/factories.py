@@ -9,7 +9,6 @@ import uuid
 from django.contrib.auth.models import Group, User
 from django.db.models import F
 
-from batches.intake import complete_batch
 from batches.models import Batch
 from files import storage
 from files.models import File
@@ -78,6 +77,8 @@ def stored(of: Batch, content: bytes, name: str = "drive.log") -> File:
 
 def uploaded(contents: dict[str, bytes], of: Vehicle | None = None) -> Batch:
     """A batch with these files, completed by the vehicle: scatter is in the queue."""
+    from batches.intake import complete_batch
+
     made = batch(of)
     for name, content in contents.items():
         stored(made, content, name)
