@@ -1,0 +1,130 @@
+"""What the batch page shows: read once here, laid out in templates/admin/batches/batch/page.html."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.http import HttpRequest
+from django.urls import reverse
+
+from batches.admin import actions, queries, report
+from batches.admin.history import history
+from batches.admin.stages import severity_pill, stages, state_pill
+from batches.models import ENDED, Batch, BatchState
+from common.display import NS, span
+from common.errors import ArgusError
+from files import results
+from files.models import File, FileState
+from parsers.errors import ParseError
+
+log = structlog.get_logger("argus.page")
+
+COLUMNS = ("min", "mean", "p5", "median", "p95", "p99", "max")
+FILE_KINDS = {FileState.COMPLETED: "ok", FileState.PARSED: "ok", FileState.AGGREGATING: "running", FileState.PARSING: "running", FileState.FAILED: "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file with what came of it."""
+
+    file: File
+    kind: str
+    frames: int | None
+    progress: int
+    tries: int
+
+
+def head(batch: Batch) -> dict[str, Any]:
+    """What the page and its live refresh share: state, stages, counters."""
+    return {
+        "batch": batch,
+        "state_pill": state_pill(batch),
+        "severity_pill": severity_pill(batch.worst_severity),
+        "stages": stages(batch),
+        "running": batch.state not in ENDED,
+        "failed_stage": actions.stage_name(batch),
+        "recorded": span(batch.recorded_from, batch.recorded_to),
+        "clock": [(flag, report.CLOCK_SHORT.get(flag, flag)) for flag in batch.clock_flags],
+    }
+
+
+def page(request: HttpRequest, batch: Batch) -> dict[str, Any]:
+    """The whole page; a result that cannot be read leaves the rest of it standing."""
+    statistics, trouble = read_statistics(batch)
+    files, findings = queries.files_of(batch), queries.findings_of(batch)
+    problems = report.doubts(batch, files, statistics)
+    chosen = list(dict.fromkeys(request.GET.getlist("signal")))[:8]
+    return {
+        **head(batch),
+        "actions": actions.allowed(batch, request.user),
+        "uploads": queries.open_uploads(batch) if batch.state in {BatchState.PENDING, BatchState.UPLOADED} else [],
+        "files": [file_row(file) for file in files],
+        "files_more": batch.total_files - len(files),
+        "findings": report.finding_rows(findings, statistics),
+        "findings_more": batch.finding_count - len(findings),
+        "history": history(queries.events_of(batch)),
+        "history_more": max(0, batch.event_seq - queries.EVENTS_SHOWN),
+        "notes": queries.notes_of(batch),
+        "may_comment": request.user.has_perm("batches.comment_batch"),
+        "may_download": request.user.has_perm("batches.download_file"),
+        "verdict": report.verdict(batch, findings, problems) if batch.state == BatchState.COMPLETED else None,
+        "doubts": problems,
+        "trouble": trouble,
+        **results_context(request, batch, statistics, chosen, findings),
+    }
+
+
+def read_statistics(batch: Batch) -> tuple[dict[str, Any] | None, str]:
+    """The merged statistics and "", or None and a sentence that says why not."""
+    if not batch.result_key:
+        return None, ""
+    try:
+        return results.batch_result(batch), ""
+    except (ArgusError, ParseError, OSError, ValueError):
+        log.exception("statistics unreadable", batch=str(batch.pk))
+        return None, "The stored statistics cannot be read at the moment. Reload later; if it stays so, parse the batch again."
+
+
+def results_context(request: HttpRequest, batch: Batch, statistics: dict[str, Any] | None, chosen: list[str], findings: list[Any]) -> dict[str, Any]:
+    """Signals, plot, codes and data quality; empty without statistics."""
+    if statistics is None:
+        return {"statistics": None}
+    time = statistics.get("time") or {}
+    first, last = request.GET.get("from", ""), request.GET.get("to", "")
+    rows = report.signal_rows(statistics, set(chosen))
+    return {
+        "statistics": statistics,
+        "columns": COLUMNS,
+        "signals": rows,
+        "signals_more": len(statistics.get("signals") or []) - len(rows),
+        "recorded_seconds": (time["last_ns"] - time["first_ns"]) / NS if time.get("first_ns") is not None and time.get("last_ns") is not None else None,
+        "codes": report.code_rows(statistics),
+        "unknown_ids": (statistics.get("unknown_ids") or [])[: report.ROWS_SHOWN],
+        "lost": report.lost_ranges(statistics),
+        "chosen": chosen,
+        "plot": json.dumps(
+            {
+                "data": reverse("admin:batches_batch_plot", args=[batch.pk]),
+                "t0": str(time.get("first_ns") or 0),
+                "t1": str(time.get("last_ns") or 0),
+                "absolute": report.is_absolute(statistics),
+                "chosen": chosen,
+                "from": first if first.lstrip("-").isdecimal() else "",
+                "to": last if last.lstrip("-").isdecimal() else "",
+                "marks": report.marks(findings),
+            }
+        ),
+        "range": [("from", first), ("to", last)] if first and last else [],
+    }
+
+
+def file_row(file: File) -> FileRow:
+    """A file with its progress while it is being parsed."""
+    frames = (file.facts or {}).get("frames")
+    if isinstance(frames, dict):
+        frames = frames.get("total")
+    progress = min(100, 100 * file.progress_bytes // file.size) if file.state == FileState.PARSING else 0
+    return FileRow(file, FILE_KINDS.get(FileState(file.state), "quiet"), frames, progress, getattr(file, "tries", 1))
