@@ -31,6 +31,33 @@ class UnknownField(ArgusError):
     action = "Remove the named fields."
 
 
+class MalformedBody(ArgusError):
+    code = "malformed_body"
+    title = "The body cannot be read"
+    action = "Send well-formed content of the announced type."
+
+
+class LengthRequired(ArgusError):
+    status = 411
+    code = "length_required"
+    title = "The request does not say how long its body is"
+    action = "Send a Content-Length."
+
+
+class BodyTooLarge(ArgusError):
+    status = 413
+    code = "body_too_large"
+    title = "The body is larger than allowed"
+    action = "Send less at once."
+
+
+class UnsupportedEncoding(ArgusError):
+    status = 415
+    code = "unsupported_encoding"
+    title = "The body is encoded or only a part"
+    action = "Send the bytes of the whole file as they are, without Content-Encoding or Content-Range."
+
+
 class InvalidField(ArgusError):
     status = 422
     code = "invalid_field"
@@ -90,6 +117,15 @@ class FileExists(ArgusError):
     code = "file_exists"
     title = "The batch has another file of this name"
     action = "Choose another name; PUT replaces nothing."
+
+
+class UploadLost(ArgusError):
+    status = 409
+    code = "upload_lost"
+    title = "The upload was given up, because no bytes came for too long or another upload of this name ended first"
+    action = "Send the file again."
+    retryable = True
+    retry_after = 1
 
 
 class BatchFull(ArgusError):
