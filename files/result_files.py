@@ -117,7 +117,7 @@ class FileResult:
                 yield _columns(parquet.read_row_group(group, columns=[TIME_COLUMN, *signals], use_threads=False), signals)
 
     def column(self, stream: str, signal: str) -> Iterator[Block]:
-        """Times and finite values of a signal, named as in this file's summary, in pieces of at most 65,536. KeyError when there is none."""
+        """Times and finite values of a signal, named as in this file's summary, in pieces of at most 65,536. KeyError for another one."""
         part = next((part for part in self.parts if part.name == stream and signal in part.signals), None)
         if part is None:
             raise KeyError(f"{stream}.{signal}")

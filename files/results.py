@@ -1,0 +1,77 @@
+"""The results of a batch, by their place in storage: of its files, merged, as series and as plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from common.errors import NotFound
+from files import storage
+from files.models import File
+from files.plots import PlotData, plot_parts
+from files.result_files import Block, FileResult, Results
+
+if TYPE_CHECKING:
+    from batches.models import Batch
+
+__all__ = ["STATISTICS", "Block", "FileResult", "PlotData", "Results", "batch_result", "file_results", "plot", "series"]
+
+STATISTICS = "statistics.json"
+MAX_STATISTICS = 256 << 20
+FAR = (1 << 63) - 1
+
+
+def file_results(batch: Batch) -> Results:
+    """The current readable files of a batch, ordered by first recorded time, then name. One query; results are read when asked for."""
+    rows = list(File.objects.readable().filter(batch=batch).values_list("pk", "name", "result_key", "facts"))
+    times = {pk: _ends(facts) for pk, _, _, facts in rows}
+    rows.sort(key=lambda row: (FAR if times[row[0]][0] is None else times[row[0]][0], row[1], row[0]))
+    names: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return Results(
+        FileResult(str(pk), name, order, partial(_open, result_key), *times[pk], names)
+        for order, (pk, name, result_key, _) in enumerate(rows)
+    )
+
+
+def batch_result(batch: Batch) -> dict[str, Any] | None:
+    """statistics.json of the batch; None when it has not been gathered, or the object is gone. Raises StorageUnavailable."""
+    if not batch.result_key:
+        return None
+    try:
+        data = storage.read_bytes(f"{batch.result_key}/{STATISTICS}", MAX_STATISTICS)
+    except NotFound:
+        return None
+    return json.loads(data)  # type: ignore[no-any-return]
+
+
+def series(results: Sequence[FileResult], stream: str, signal: str) -> Iterator[Block]:
+    """Times (int64, ns) and finite values (float64) of a signal, file after file, in pieces of at most 65,536.
+
+    `stream` is the name in statistics.json. Nothing comes for a signal that no file has.
+    """
+    whole = results if isinstance(results, Results) else Results(results)
+    for result, part in whole.parts(stream):
+        if signal in part.signals:
+            yield from result.values(part.key, signal)
+
+
+def plot(batch: Batch, stream: str, signal: str, from_ns: int | None, to_ns: int | None, points: int) -> PlotData:
+    """The points of one signal of the batch between two times (ns; None is open), about `points` of them, at most twice as many.
+
+    No spike is lost at any zoom. Raises NotFound when the batch has no such signal.
+    """
+    parts = [(result, part) for result, part in file_results(batch).parts(stream) if signal in part.signals]
+    if not parts:
+        raise NotFound(f"The batch has no signal {stream}.{signal}.")
+    return plot_parts(parts, signal, from_ns, to_ns, points)
+
+
+def _open(result_key: str, path: str) -> BinaryIO:
+    return storage.open_file(f"{result_key}/{path}")
+
+
+def _ends(facts: dict[str, Any]) -> tuple[int | None, int | None]:
+    time = facts.get("time") or {}
+    return time.get("first_ns"), time.get("last_ns")
