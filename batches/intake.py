@@ -7,14 +7,27 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, F, Q
+from django.utils import timezone
 
 from batches.manifest import Differences, Entry, compare
 from batches.models import OPEN, RUNNING, Batch, BatchState
 from batches.transitions import locked, move
-from common.errors import BatchClosed, BatchEmpty, BatchFull, EmptyFile, FileExists, FilesPending, FileTooLarge, UploadLost, WrongState
+from common.errors import (
+    BatchClosed,
+    BatchEmpty,
+    BatchFull,
+    EmptyFile,
+    FileExists,
+    FilesPending,
+    FileTooLarge,
+    StorageUnavailable,
+    UploadLost,
+    WrongState,
+)
 from common.pipeline import enqueue
 from events.models import EventType
 from events.record import record, record_act
@@ -23,6 +36,8 @@ from files.models import READABLE, File, FileState, Upload, UploadState
 from files.names import clean_name
 from files.storage import Received
 from vehicles.models import Vehicle
+
+log = structlog.get_logger("argus.intake")
 
 RETRY_PENDING_SECONDS = 5
 
@@ -58,7 +73,7 @@ def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[bytes], *, actor: s
     Short transactions before and after; none while the bytes come. After an error there is no File and there are no bytes.
     """
     begun = begin_upload(batch_id, offer)
-    if isinstance(begun, File):
+    if not isinstance(begun, Upload):
         return begun, False
     try:
         received = uploads.receive(begun, chunks, limit=settings.ARGUS_MAX_FILE_BYTES)
@@ -176,10 +191,9 @@ def complete_batch(batch_id: UUID, manifest: list[dict[str, Any]] | None, expect
         )
         if expected_workers is not None:
             batch.expected_workers = expected_workers
-        move(batch, "complete", manifest, counts, actor=actor)
-        assert batch.uploaded_at is not None
-        created = {"batch_id": str(batch.pk), "vehicle_id": str(batch.vehicle_id), "timestamp": batch.uploaded_at.isoformat()}
+        created = {"batch_id": str(batch.pk), "vehicle_id": str(batch.vehicle_id), "timestamp": timezone.now().isoformat()}
         record(batch, EventType.BATCH_CREATED, created, actor=actor)
+        move(batch, "complete", manifest, counts, actor=actor)
         enqueue("scatter", batch.pk)
     return batch
 
@@ -224,7 +238,7 @@ def delete_batch(batch_id: UUID, *, actor: str) -> None:
             move(batch, "cancel", actor=actor, reason="deleted")
         Upload.objects.filter(batch=batch, state=UploadState.OPEN).update(state=UploadState.FAILED)
         File.objects.filter(batch=batch).update(fence=F("fence") + 1)
-    prefixes = _prefixes(batch_id)
+    prefixes, late = _prefixes(batch_id)
     for prefix in prefixes:
         storage.delete_prefix(prefix)
     with transaction.atomic():
@@ -238,11 +252,20 @@ def delete_batch(batch_id: UUID, *, actor: str) -> None:
         }
         batch.delete()
         record_act(EventType.BATCH_DELETED, told, actor=actor)
-    for prefix in prefixes:
-        storage.delete_prefix(prefix)
+    try:
+        for prefix in late:
+            storage.delete_prefix(prefix)
+    except StorageUnavailable:
+        log.warning("late objects of a deleted batch are left to the sweep", batch_id=str(batch_id))
 
 
-def _prefixes(batch_id: UUID) -> list[str]:
-    """Under which keys a batch may have objects: the files' results lie under the files' own ids."""
-    results = [f"results/{file_id}" for file_id in File.objects.filter(batch_id=batch_id).values_list("pk", flat=True)]
-    return [uploads.raw_prefix(batch_id), f"results/batches/{batch_id}", *results]
+def _prefixes(batch_id: UUID) -> tuple[list[str], list[str]]:
+    """Under which keys a batch may have objects, and under which of them somebody may still write.
+
+    The files' results lie under the files' own ids; a file that was never tried has none.
+    """
+    of_batch = [uploads.raw_prefix(batch_id), f"results/batches/{batch_id}"]
+    tried = list(File.objects.filter(batch_id=batch_id, attempt__gt=0).values_list("pk", "state"))
+    results = [f"results/{file_id}" for file_id, _ in tried]
+    running = [f"results/{file_id}" for file_id, state in tried if state == FileState.PARSING]
+    return of_batch + results, of_batch + running

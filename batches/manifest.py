@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from unicodedata import normalize
@@ -18,10 +18,6 @@ class Entry:
     name: str
     size: int
     sha256: str = ""
-
-    def fits(self, stored: Entry) -> bool:
-        """Is this announcement true of the stored file?"""
-        return self.size == stored.size and self.sha256 in {"", stored.sha256}
 
 
 @dataclass(slots=True)
@@ -43,31 +39,37 @@ class Differences:
 
 
 def compare(announced: Iterable[Entry], stored: Iterable[Entry]) -> Differences:
-    """Match the two by name; of several files with one name, each matches once.
+    """Match the two by name; of several files with one name, each matches once. Linear in the number of entries.
 
     `short`: another length than announced. `corrupt`: the length fits, the SHA-256 does not.
     """
-    left: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in stored:
-        left[entry.name].append(entry)
+    exact = Counter((entry.name, entry.size, entry.sha256) for entry in stored)
+    entries = [(normalize("NFC", entry.name), entry.size, entry.sha256) for entry in announced]
+    # Announcements with a digest choose first: one without takes any file of its length.
+    undecided = [entry for entry in entries if not (entry[2] and _take(exact, entry))]
+    sized: Counter[tuple[str, int]] = Counter()
+    for (name, size, _), count in exact.items():
+        sized[name, size] += count
+    unmatched = [entry for entry in undecided if entry[2] or not _take(sized, entry[:2])]
     differences = Differences()
-    unmatched = []
-    # Announcements with a digest choose first: one without would take any file of its length.
-    for entry in sorted(announced, key=lambda entry: not entry.sha256):
-        name = normalize("NFC", entry.name)
-        fitting = next((candidate for candidate in left[name] if entry.fits(candidate)), None)
-        if fitting is None:
-            unmatched.append((name, entry))
-        else:
-            left[name].remove(fitting)
-    for name, entry in unmatched:
-        if not left[name]:
-            differences.missing.append(name)
-        elif same := next((candidate for candidate in left[name] if candidate.size == entry.size), None):
-            left[name].remove(same)
+    wrong_size = []
+    for name, size, sha256 in unmatched:
+        if sha256 and _take(sized, (name, size)):
             differences.corrupt.append(name)
         else:
-            left[name].pop()
-            differences.short.append(name)
-    differences.unexpected = [name for name, entries in left.items() for _ in entries]
+            wrong_size.append(name)
+    named: Counter[str] = Counter()
+    for (name, _), count in sized.items():
+        named[name] += count
+    for name in wrong_size:
+        (differences.short if _take(named, name) else differences.missing).append(name)
+    differences.unexpected = list(named.elements())
     return differences
+
+
+def _take(left: Counter[Any], key: Hashable) -> bool:
+    """Take one of `key` out of what is left, if there is one."""
+    if left[key] <= 0:
+        return False
+    left[key] -= 1
+    return True

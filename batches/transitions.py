@@ -27,7 +27,8 @@ def locked(batch_id: UUID) -> Batch:
 
 def find_locked(batch_id: UUID) -> Batch | None:
     """As `locked`, None if there is none: a task may ring for a batch that has been deleted."""
-    return Batch.objects.select_for_update().filter(pk=batch_id).first()
+    # The manifest may have megabytes, and every file that settles locks its batch.
+    return Batch.objects.select_for_update().defer("manifest").filter(pk=batch_id).first()
 
 
 def move(batch: Batch, method_name: str, *args: Any, actor: str = ARGUS, **payload: Any) -> None:

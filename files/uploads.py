@@ -50,8 +50,8 @@ def give_up_expired(batch_id: UUID) -> int:
 def receive(upload: Upload, chunks: Iterable[bytes], *, limit: int) -> storage.Received:
     """Store `chunks` under the upload's key and verify them against what it declares; runs outside of any transaction.
 
-    Raises the errors of `storage.receive`, UploadLost when somebody gave the upload up meanwhile, EmptyFile, LengthMismatch, DigestMismatch.
-    The caller calls `abort` after any error.
+    Raises the errors of `storage.receive`, UploadLost when somebody gave the upload up meanwhile, EmptyFile, LengthMismatch and
+    DigestMismatch. The caller calls `abort` after any error.
     """
     pause = settings.ARGUS_UPLOAD_LEASE_SECONDS / RENEWALS_PER_LEASE
     renewed = time.monotonic()
