@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from files.merge_streams import MEMORY, StreamMerge
 from files.result_files import FileResult, Identity, Json, stream_names
@@ -140,12 +141,9 @@ class BatchTotals:
     def to_json(self) -> Json:
         """The members of statistics.json but `signals` and `streams`."""
         unknown = sorted(
-            (
-                {"channel": key[0], "id": key[1], "extended": key[2], "count": count}
-                for key, (count, known) in self.ids.items()
-                if not known
-            ),
-            key=lambda row: (-row["count"], row["channel"], row["extended"], int(row["id"], 16)),
+            (-count, channel, extended, int(identifier, 16))
+            for (channel, identifier, extended), (count, known) in self.ids.items()
+            if not known
         )
         known_ids = sum(known for _, known in self.ids.values())
         frames = dict.fromkeys(("total", "error", "remote", "fd", "tx"), 0) | dict(self.frames)
@@ -159,10 +157,11 @@ class BatchTotals:
                 "ids_unknown": len(unknown),
                 "ids_truncated": self.ids_truncated,
             },
-            "unknown_ids": unknown[:MAX_UNKNOWN_IDS],
-            "fault_codes": sorted(
-                self.fault_codes.values(), key=lambda row: (row["first_ns"], row["protocol"], row["code"], row["status"])
-            ),
+            "unknown_ids": [
+                {"channel": channel, "id": f"{identifier:x}", "extended": extended, "count": -count}
+                for count, channel, extended, identifier in unknown[:MAX_UNKNOWN_IDS]
+            ],
+            "fault_codes": sorted(self.fault_codes.values(), key=_by_first_sighting),
             "messages": self.messages,
             "message_count": self.message_count,
             "files": self.files,
@@ -206,6 +205,10 @@ def _file(result: FileResult, summary: Json) -> Json:
         "problems": summary["problems"][:MAX_LOST],
         "databases": [database["name"] for database in summary["databases"]],
     }
+
+
+def _by_first_sighting(row: Json) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("first_ns", "protocol", "code", "status", "source", "channel"))
 
 
 def covered_bytes(lost: Sequence[Json]) -> int:

@@ -86,16 +86,16 @@ def plot_parts(
     else:
         share = max(1, FINER * points // len(touching))
         found = [_coarse(result, part, signal, start, end, share) for result, part in touching]
-    joined = Buckets(
-        *(np.concatenate([getattr(piece, name) for piece in found] or [np.empty(0, kind)]) for name, kind in _COLUMNS)
-    ).sorted()
+    joined = _joined(found).sorted()
     reduced = joined.reduced(points)
     raw = len(reduced) == len(joined) and bool((joined.t0 == joined.t1).all())
     limit = max(gap_limit_ns(part.period_ns) for _, part in having)
     return PlotData(*_lists(reduced, limit), raw, described["unit"], described["choices"])
 
 
-_COLUMNS = (("t0", np.int64), ("t1", np.int64), ("low", np.float64), ("high", np.float64))
+def _joined(pieces: Sequence[Buckets]) -> Buckets:
+    columns = (("t0", np.int64), ("t1", np.int64), ("low", np.float64), ("high", np.float64))
+    return Buckets(*(np.concatenate([np.empty(0, kind), *(getattr(piece, name) for piece in pieces)]) for name, kind in columns))
 
 
 def _described(result: FileResult, part: StreamPart, signal: str) -> Json:
@@ -143,7 +143,7 @@ def _lists(buckets: Buckets, gap_ns: int) -> tuple[list[int], list[float | None]
     t_ns = np.insert(buckets.t0, before, middle)
     ends = []
     for column in (buckets.low, buckets.high):
-        values: list[float | None] = np.insert(column + 0.0, before, np.nan).tolist()
+        values: list[float | None] = [*np.insert(column + 0.0, before, np.nan).tolist()]
         for place in (before + np.arange(len(before))).tolist():
             values[place] = None
         ends.append(values)

@@ -43,7 +43,8 @@ def batch_result(batch: Batch) -> dict[str, Any] | None:
         data = storage.read_bytes(f"{batch.result_key}/{STATISTICS}", MAX_STATISTICS)
     except NotFound:
         return None
-    return json.loads(data)  # type: ignore[no-any-return]
+    statistics: dict[str, Any] = json.loads(data)
+    return statistics
 
 
 def series(results: Sequence[FileResult], stream: str, signal: str) -> Iterator[Block]:
