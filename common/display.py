@@ -24,6 +24,11 @@ def visible(text: object) -> str:
     return INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
 
 
+def safe_name(name: str) -> str:
+    """A file name for a download: nothing in it that a header, a path or an eye could take for something else."""
+    return INVISIBLE.sub("_", name).replace("/", "_").replace("\\", "_").strip(". ") or "file"
+
+
 def size(octets: int | None) -> str:
     """Bytes in decimal units: 1,536 is "1.5 kB"."""
     if octets is None:

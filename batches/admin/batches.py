@@ -95,14 +95,19 @@ class BatchAdmin(admin.ModelAdmin):
     @admin.display(description="State")
     def progress(self, batch: Batch) -> SafeString:
         """Pill, stage bar, short id."""
-        return format_html('<span class="pills">{}</span>{}<span class="mono quiet">{}</span>', state_pill(batch), stage_bar(batch), str(batch.pk)[:8])
+        return format_html(
+            '<span class="pills">{}</span>{}<span class="mono quiet">{}</span>', state_pill(batch), stage_bar(batch), str(batch.pk)[:8]
+        )
 
     @admin.display(description="Vehicle")
     def vehicle_column(self, batch: Batch) -> SafeString:
         """Name, VIN tail, platform."""
         platform = batch.vehicle.platform.name if batch.vehicle.platform else "no platform"
         return format_html(
-            '<strong>{}</strong><br><span class="quiet"><span class="mono">…{}</span> · {}</span>', visible(batch.vehicle), batch.vehicle.vin_tail, visible(platform)
+            '<strong>{}</strong><br><span class="quiet"><span class="mono">…{}</span> · {}</span>',
+            visible(batch.vehicle),
+            batch.vehicle.vin_tail,
+            visible(platform),
         )
 
     @admin.display(description="Recorded (UTC)")
@@ -165,7 +170,13 @@ class BatchAdmin(admin.ModelAdmin):
             if not fence.isdecimal():
                 continue
             try:
-                actions.perform(action, batch.pk, actor=user_actor(request.user), seen_fence=int(fence), reason=request.POST.get("reason", "")[:LONGEST_REASON])
+                actions.perform(
+                    action,
+                    batch.pk,
+                    actor=user_actor(request.user),
+                    seen_fence=int(fence),
+                    reason=request.POST.get("reason", "")[:LONGEST_REASON],
+                )
                 done += 1
             except ArgusError as error:
                 messages.error(request, f"{batch}: {error.detail}")
@@ -183,9 +194,13 @@ class BatchAdmin(admin.ModelAdmin):
             ("<uuid:batch_id>/note/", self.note_view, "note"),
             ("<uuid:batch_id>/act/<slug:name>/", self.act_view, "act"),
         )
-        return [path(route, self.admin_site.admin_view(view), name=f"batches_batch_{name}") for route, view, name in own] + super().get_urls()
+        return [
+            path(route, self.admin_site.admin_view(view), name=f"batches_batch_{name}") for route, view, name in own
+        ] + super().get_urls()
 
-    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The batch page."""
         return require_safe(self._page)(request, object_id)
 
@@ -248,7 +263,14 @@ class BatchAdmin(admin.ModelAdmin):
         if not fence.isdecimal() or len(fence) > 9:
             messages.error(request, "The form was incomplete. Nothing was done; try again.")
         elif action.ask and request.POST.get("confirmed") != "1":
-            context = {**self.admin_site.each_context(request), "title": action.label, "action": action, "fence": fence, "opts": self.opts, **head(batch)}
+            context = {
+                **self.admin_site.each_context(request),
+                "title": action.label,
+                "action": action,
+                "fence": fence,
+                "opts": self.opts,
+                **head(batch),
+            }
             return TemplateResponse(request, "admin/batches/batch/confirm.html", context)
         else:
             self._perform(request, action, batch_id, int(fence))
@@ -256,7 +278,9 @@ class BatchAdmin(admin.ModelAdmin):
 
     def _perform(self, request: HttpRequest, action: actions.Action, batch_id: UUID, fence: int) -> None:
         try:
-            actions.perform(action, batch_id, actor=user_actor(request.user), seen_fence=fence, reason=request.POST.get("reason", "")[:LONGEST_REASON])
+            actions.perform(
+                action, batch_id, actor=user_actor(request.user), seen_fence=fence, reason=request.POST.get("reason", "")[:LONGEST_REASON]
+            )
         except ArgusError as error:
             messages.error(request, f"{error.detail} {error.action}")
         else:

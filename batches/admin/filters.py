@@ -159,7 +159,6 @@ class VehicleFilter(admin.SimpleListFilter):
             return queryset.none()
 
 
-
 def number(text: str | None) -> int:
     """A key from the address bar; 0, which no row has, for anything else."""
     return int(text) if text and text.isdecimal() and len(text) < 19 else 0

@@ -50,7 +50,12 @@ def history(events: Iterable[Event]) -> list[Entry]:
     """Lines for the page, in the order of `events`; one query for the names of the files in them."""
     events = list(events)
     names = queries.names_of_files({file_id for event in events if isinstance(file_id := event.payload.get("file_id"), str)})
-    return [Entry(event.seq, event.type, KINDS.get(EventType(event.type), "quiet"), actor(event.actor), event.created_at, sentence(event, names)) for event in events]
+    return [
+        Entry(
+            event.seq, event.type, KINDS.get(EventType(event.type), "quiet"), actor(event.actor), event.created_at, sentence(event, names)
+        )
+        for event in events
+    ]
 
 
 def actor(text: str) -> str:

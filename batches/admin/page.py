@@ -23,7 +23,13 @@ from parsers.errors import ParseError
 log = structlog.get_logger("argus.page")
 
 COLUMNS = ("min", "mean", "p5", "median", "p95", "p99", "max")
-FILE_KINDS = {FileState.COMPLETED: "ok", FileState.PARSED: "ok", FileState.AGGREGATING: "running", FileState.PARSING: "running", FileState.FAILED: "error"}
+FILE_KINDS = {
+    FileState.COMPLETED: "ok",
+    FileState.PARSED: "ok",
+    FileState.AGGREGATING: "running",
+    FileState.PARSING: "running",
+    FileState.FAILED: "error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,9 @@ def read_statistics(batch: Batch) -> tuple[dict[str, Any] | None, str]:
         return None, "The stored statistics cannot be read at the moment. Reload later; if it stays so, parse the batch again."
 
 
-def results_context(request: HttpRequest, batch: Batch, statistics: dict[str, Any] | None, chosen: list[str], findings: list[Any]) -> dict[str, Any]:
+def results_context(
+    request: HttpRequest, batch: Batch, statistics: dict[str, Any] | None, chosen: list[str], findings: list[Any]
+) -> dict[str, Any]:
     """Signals, plot, codes and data quality; empty without statistics."""
     if statistics is None:
         return {"statistics": None}
@@ -100,7 +108,9 @@ def results_context(request: HttpRequest, batch: Batch, statistics: dict[str, An
         "columns": COLUMNS,
         "signals": rows,
         "signals_more": len(statistics.get("signals") or []) - len(rows),
-        "recorded_seconds": (time["last_ns"] - time["first_ns"]) / NS if time.get("first_ns") is not None and time.get("last_ns") is not None else None,
+        "recorded_seconds": (time["last_ns"] - time["first_ns"]) / NS
+        if time.get("first_ns") is not None and time.get("last_ns") is not None
+        else None,
         "codes": report.code_rows(statistics),
         "unknown_ids": (statistics.get("unknown_ids") or [])[: report.ROWS_SHOWN],
         "lost": report.lost_ranges(statistics),

@@ -73,10 +73,17 @@ def picture(request: HttpRequest, batch: Batch) -> HttpResponse:
             panels.append((key, parsed, results.plot(batch, *parsed, first, last, PICTURE_POINTS)))
         except (KeyError, ArgusError, ParseError):
             continue
-    body = format_html_join("", "{}", ((_panel(place, parsed[1], plot, report.is_absolute(statistics)),) for place, (_, parsed, plot) in enumerate(panels)))
+    body = format_html_join(
+        "", "{}", ((_panel(place, parsed[1], plot, report.is_absolute(statistics)),) for place, (_, parsed, plot) in enumerate(panels))
+    )
     height = HEIGHT * max(1, len(panels))
     document = format_html(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}" font-family="sans-serif" font-size="12">{}</svg>', WIDTH, height, WIDTH, height, body
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}" font-family="sans-serif" font-size="12">{}</svg>',
+        WIDTH,
+        height,
+        WIDTH,
+        height,
+        body,
     )
     response = HttpResponse(document, content_type="image/svg+xml")
     response["Content-Disposition"] = f'inline; filename="batch-{str(batch.pk)[:8]}.svg"'
@@ -101,7 +108,14 @@ def _panel(place: int, name: str, plot: Any, absolute: bool) -> SafeString:
 
     forth = " ".join(f"{at},{y(high)}" for at, (*_, high) in zip(x, samples, strict=True))
     back = " ".join(f"{at},{y(low)}" for at, (_, low, _) in zip(reversed(x), reversed(samples), strict=True))
-    frame = format_html('<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="{}" stroke-width="0.5"/>', LEFT, top + TOP, WIDTH - LEFT - RIGHT, inner, INK)
+    frame = format_html(
+        '<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="{}" stroke-width="0.5"/>',
+        LEFT,
+        top + TOP,
+        WIDTH - LEFT - RIGHT,
+        inner,
+        INK,
+    )
     area = format_html('<polygon points="{} {}" fill="{}" fill-opacity="0.35" stroke="{}" stroke-width="1"/>', forth, back, LINE, LINE)
     words = [
         (LEFT, top + TOP - 10, "start", title),
@@ -110,7 +124,11 @@ def _panel(place: int, name: str, plot: Any, absolute: bool) -> SafeString:
         (LEFT, top + HEIGHT - 8, "start", recorded(t_first, absolute)),
         (WIDTH - RIGHT, top + HEIGHT - 8, "end", recorded(t_last, absolute)),
     ]
-    labels = format_html_join("", '<text x="{}" y="{}" text-anchor="{}" fill="{}">{}</text>', ((at, height, anchor, INK, text) for at, height, anchor, text in words))
+    labels = format_html_join(
+        "",
+        '<text x="{}" y="{}" text-anchor="{}" fill="{}">{}</text>',
+        ((at, height, anchor, INK, text) for at, height, anchor, text in words),
+    )
     return format_html("{}{}{}", frame, area, labels)
 
 
@@ -122,5 +140,3 @@ def whole(request: HttpRequest, name: str) -> int | None:
     if len(text) > LONGEST_NUMBER or not text.lstrip("-").isdecimal():
         raise ValueError(f"{name} must be a whole number")
     return max(min(int(text), 2**63 - 1), -(2**63))
-
-

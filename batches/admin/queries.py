@@ -46,7 +46,11 @@ def stuck(batches: QuerySet[Batch]) -> QuerySet[Batch]:
     """Running batches of which nothing has been heard for longer than a file may take."""
     last_event = Event.objects.filter(batch=OuterRef("pk"), seq=OuterRef("event_seq")).values("created_at")[:1]
     limit = timezone.now() - STUCK_AFTER
-    return batches.filter(state__in=RUNNING, state_changed_at__lt=limit).alias(last_event=Subquery(last_event)).filter(Q(last_event__isnull=True) | Q(last_event__lt=limit))
+    return (
+        batches.filter(state__in=RUNNING, state_changed_at__lt=limit)
+        .alias(last_event=Subquery(last_event))
+        .filter(Q(last_event__isnull=True) | Q(last_event__lt=limit))
+    )
 
 
 def found(batches: QuerySet[Batch], text: str) -> QuerySet[Batch]:
@@ -55,7 +59,9 @@ def found(batches: QuerySet[Batch], text: str) -> QuerySet[Batch]:
     Vehicles and ids are resolved first: a LIKE over the join would read every batch. Two small queries a word.
     """
     for word in text.split()[:5]:
-        vehicles = list(Vehicle.objects.filter(Q(vin__icontains=word) | Q(name__icontains=word)).values_list("pk", flat=True)[:VEHICLES_FOUND])
+        vehicles = list(
+            Vehicle.objects.filter(Q(vin__icontains=word) | Q(name__icontains=word)).values_list("pk", flat=True)[:VEHICLES_FOUND]
+        )
         condition = Q(vehicle_id__in=vehicles)
         if (ids := id_range(word)) is not None:
             condition |= Q(pk__in=list(Batch.objects.filter(pk__gte=ids[0], pk__lte=ids[1]).values_list("pk", flat=True)[:BATCHES_FOUND]))
@@ -81,7 +87,13 @@ def batch_page(batch_id: UUID) -> Batch | None:
 
 def files_of(batch: Batch) -> list[File]:
     """Current files, failed and partial ones first, at most FILES_SHOWN; each with `tries`, how often its bytes were parsed. Two queries."""
-    order = Case(When(state=FileState.FAILED, then=0), When(partial=True, then=1), When(state=FileState.PARSING, then=2), default=3, output_field=IntegerField())
+    order = Case(
+        When(state=FileState.FAILED, then=0),
+        When(partial=True, then=1),
+        When(state=FileState.PARSING, then=2),
+        default=3,
+        output_field=IntegerField(),
+    )
     files = list(File.objects.current().filter(batch=batch).annotate(rank=order).order_by("rank", "name", "pk")[:FILES_SHOWN])
     keys = [file.storage_key for file in files]
     tries = dict(File.objects.filter(batch=batch, storage_key__in=keys).values_list("storage_key").annotate(Count("pk")).order_by())
@@ -194,6 +206,12 @@ def failure_causes(limit: int) -> list[tuple[str, int]]:
 def received_per_day(today: datetime) -> list[tuple[Any, int]]:
     """(day, batches received) of the last CHART_DAYS days, oldest first, days without batches included."""
     first = (today - timedelta(days=CHART_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    counts = dict(Batch.objects.filter(created_at__gte=first).order_by().annotate(day=TruncDate("created_at")).values_list("day").annotate(Count("pk")))
+    counts = dict(
+        Batch.objects.filter(created_at__gte=first)
+        .order_by()
+        .annotate(day=TruncDate("created_at"))
+        .values_list("day")
+        .annotate(Count("pk"))
+    )
     days = [(first + timedelta(days=offset)).date() for offset in range(CHART_DAYS)]
     return [(day, counts.get(day, 0)) for day in days]

@@ -88,7 +88,17 @@ def _signal_row(entry: dict[str, Any], chosen: set[str]) -> SignalRow:
     choices = entry.get("choices") or {}
     values = [_value(entry.get(name), choices) for name in ("min", "p5", "p50", "p95", "p99", "max")]
     values.insert(1, display.number(None if choices else entry.get("mean")))
-    return SignalRow(key, entry["stream"], entry["signal"], entry.get("unit") or "", entry["count"], entry.get("null_count") or 0, values, entry.get("gap_count") or 0, key in chosen)
+    return SignalRow(
+        key,
+        entry["stream"],
+        entry["signal"],
+        entry.get("unit") or "",
+        entry["count"],
+        entry.get("null_count") or 0,
+        values,
+        entry.get("gap_count") or 0,
+        key in chosen,
+    )
 
 
 def _value(value: float | int | None, choices: dict[str, str]) -> str:
@@ -106,9 +116,19 @@ def finding_rows(findings: list[Finding], statistics: dict[str, Any] | None) -> 
         known.setdefault(entry["stream"], []).append(entry["signal"])
     rows = []
     for finding in findings:
-        lasted = display.duration((finding.to_ns - finding.from_ns) / NS) if finding.from_ns is not None and finding.to_ns is not None else ""
+        lasted = (
+            display.duration((finding.to_ns - finding.from_ns) / NS) if finding.from_ns is not None and finding.to_ns is not None else ""
+        )
         name = finding.file.name if finding.file else ""
-        rows.append(FindingRow(finding, display.recorded(finding.from_ns, absolute) if finding.from_ns is not None else "", lasted, plot_link(finding, known), name))
+        rows.append(
+            FindingRow(
+                finding,
+                display.recorded(finding.from_ns, absolute) if finding.from_ns is not None else "",
+                lasted,
+                plot_link(finding, known),
+                name,
+            )
+        )
     return rows
 
 
@@ -129,7 +149,13 @@ def plot_link(finding: Finding, known: dict[str, list[str]]) -> str:
 def marks(findings: list[Finding]) -> list[dict[str, str]]:
     """Ranges that the plot shades: nanoseconds as text, because they exceed what JavaScript counts exactly."""
     return [
-        {"from": str(finding.from_ns), "to": str(finding.from_ns if finding.to_ns is None else finding.to_ns), "severity": finding.severity, "signal": finding.signal, "sentence": display.visible(finding.sentence)}
+        {
+            "from": str(finding.from_ns),
+            "to": str(finding.from_ns if finding.to_ns is None else finding.to_ns),
+            "severity": finding.severity,
+            "signal": finding.signal,
+            "sentence": display.visible(finding.sentence),
+        }
         for finding in findings
         if finding.from_ns is not None
     ][:ROWS_SHOWN]
@@ -139,9 +165,21 @@ def doubts(batch: Batch, files: list[File], statistics: dict[str, Any] | None) -
     """What has to be known before any number is believed; the worst first, empty when the data are clean."""
     found = []
     if batch.failed_files:
-        found.append(Doubt("error", "files missing", f"{batch.failed_files} of {batch.total_files} files could not be read: nothing below contains them."))
+        found.append(
+            Doubt(
+                "error",
+                "files missing",
+                f"{batch.failed_files} of {batch.total_files} files could not be read: nothing below contains them.",
+            )
+        )
     if cut := [file for file in files if file.partial]:
-        found.append(Doubt("warning", "damaged files", f"{len(cut)} {'file was' if len(cut) == 1 else 'files were'} read only in part; the lost byte ranges are listed below."))
+        found.append(
+            Doubt(
+                "warning",
+                "damaged files",
+                f"{len(cut)} {'file was' if len(cut) == 1 else 'files were'} read only in part; the lost byte ranges are listed below.",
+            )
+        )
     found += [Doubt("warning", CLOCK_SHORT.get(flag, "clock"), CLOCK_WORDS.get(flag, f"Clock: {flag}.")) for flag in batch.clock_flags]
     if statistics is None:
         return found
@@ -155,7 +193,13 @@ def doubts(batch: Batch, files: list[File], statistics: dict[str, Any] | None) -
     if error := frames.get("error") or 0:
         found.append(Doubt("info", "error frames", f"{display.count(error)} error frames were recorded on the bus."))
     if gaps := sum(stream.get("gap_count") or 0 for stream in statistics.get("streams") or []):
-        found.append(Doubt("info", "gaps", f"{display.count(gaps)} {'gap' if gaps == 1 else 'gaps'} in the messages: see the signal table and the findings."))
+        found.append(
+            Doubt(
+                "info",
+                "gaps",
+                f"{display.count(gaps)} {'gap' if gaps == 1 else 'gaps'} in the messages: see the signal table and the findings.",
+            )
+        )
     return sorted(found, key=lambda doubt: ("error", "warning", "info").index(doubt.kind))
 
 
@@ -163,9 +207,18 @@ def lost_ranges(statistics: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Byte ranges that could not be read, and records that were read over, per file."""
     rows = []
     for file in (statistics or {}).get("files") or []:
-        skipped = ", ".join(f"{display.count(number)} {display.visible(kind)}" for kind, number in sorted((file.get("skipped") or {}).items()))
+        skipped = ", ".join(
+            f"{display.count(number)} {display.visible(kind)}" for kind, number in sorted((file.get("skipped") or {}).items())
+        )
         if file.get("lost") or skipped:
-            rows.append({"name": file["name"], "lost": (file.get("lost") or [])[:10], "more": max(0, len(file.get("lost") or []) - 10), "skipped": skipped})
+            rows.append(
+                {
+                    "name": file["name"],
+                    "lost": (file.get("lost") or [])[:10],
+                    "more": max(0, len(file.get("lost") or []) - 10),
+                    "skipped": skipped,
+                }
+            )
     return rows[:ROWS_SHOWN]
 
 
@@ -194,4 +247,9 @@ def verdict(batch: Batch, findings: list[Finding], problems: list[Doubt]) -> dic
         title = "Worth a look"
     else:
         title = "Nothing conspicuous was found"
-    return {"kind": batch.worst_severity or "ok", "title": title, "sentence": findings[0].sentence if findings and batch.worst_severity not in {"", "ok", "info"} else "", "sure": sure}
+    return {
+        "kind": batch.worst_severity or "ok",
+        "title": title,
+        "sentence": findings[0].sentence if findings and batch.worst_severity not in {"", "ok", "info"} else "",
+        "sure": sure,
+    }

@@ -25,7 +25,15 @@ PLACE: dict[str, tuple[int, str]] = {
     S.CANCELLED: (1, "stopped"),
 }
 FAILED_PLACE = {S.SCATTERING: 1, S.GATHERING: 2, S.DIAGNOSING: 3}
-WORDS = {"done": "done", "active": "running", "queued": "waiting for a worker", "issues": "done with issues", "failed": "failed", "stopped": "stopped", "waiting": ""}
+WORDS = {
+    "done": "done",
+    "active": "running",
+    "queued": "waiting for a worker",
+    "issues": "done with issues",
+    "failed": "failed",
+    "stopped": "stopped",
+    "waiting": "",
+}
 STATE_KINDS = {S.PENDING: "quiet", S.COMPLETED: "ok", S.FAILED: "error", S.ABANDONED: "quiet", S.CANCELLED: "quiet"}
 SEVERITY_KINDS = {"ok": "ok", "info": "info", "warning": "warning", "error": "error", "critical": "critical"}
 # the bar of the list: a segment is 22 wide with a gap of 4
@@ -61,7 +69,9 @@ def _stage(batch: Batch, index: int, status: str) -> Stage:
             status = "issues"
         if batch.total_files:
             percent = 100 * settled // batch.total_files
-            words = f"{count(batch.processed_files)} of {count(batch.total_files)}" + (f", {count(batch.failed_files)} failed" if batch.failed_files else "")
+            words = f"{count(batch.processed_files)} of {count(batch.total_files)}" + (
+                f", {count(batch.failed_files)} failed" if batch.failed_files else ""
+            )
     elif name == "Diagnose" and status == "done":
         words = f"{count(batch.finding_count)} {'finding' if batch.finding_count == 1 else 'findings'}"
     return Stage(name, status, 100 if status in {"done", "issues"} else percent, words)
@@ -76,7 +86,12 @@ def stage_bar(batch: Batch) -> SafeString:
         '<rect class="segment" x="{}" width="{}" height="6" rx="2"></rect><rect class="segment segment-{}" x="{}" width="{}" height="6" rx="2"></rect>',
         ((index * STEP, WIDTH, bar.status, index * STEP, _filled(bar)) for index, bar in enumerate(bars)),
     )
-    return format_html('<svg class="stages" viewBox="0 0 100 6" width="100" height="6" role="img" aria-label="{}"><title>{}</title>{}</svg>', meaning, meaning, parts)
+    return format_html(
+        '<svg class="stages" viewBox="0 0 100 6" width="100" height="6" role="img" aria-label="{}"><title>{}</title>{}</svg>',
+        meaning,
+        meaning,
+        parts,
+    )
 
 
 def _filled(bar: Stage) -> float:

@@ -1,0 +1,170 @@
+"""Findings (read-only) and signal limits (edited here) in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from common.display import NOTHING, count, number, pill, utc, visible
+from common.keyset import KeysetChangeList
+from diagnosis.models import Finding, FindingSeverity, SignalLimit
+
+
+class SeverityFilter(admin.SimpleListFilter):
+    """How bad it is."""
+
+    title = "severity"
+    parameter_name = "severity"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The worst first."""
+        return [(severity.value, severity.label) for severity in reversed(FindingSeverity)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Finding]) -> QuerySet[Finding]:
+        """One severity."""
+        return queryset.filter(severity=self.value()) if self.value() else queryset
+
+
+class GivenFilter(admin.SimpleListFilter):
+    """A filter that only a link sets."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The chosen value only."""
+        chosen = request.GET.get(str(self.parameter_name))
+        return [(chosen, visible(chosen)[:40])] if chosen else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Finding]) -> QuerySet[Finding]:
+        """Exactly the value."""
+        return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
+
+
+class RuleFilter(GivenFilter):
+    title = "rule"
+    parameter_name = "rule"
+
+
+class CodeFilter(GivenFilter):
+    title = "fault code"
+    parameter_name = "code"
+
+
+@admin.register(Finding)
+class FindingAdmin(admin.ModelAdmin):
+    """What rules found, across batches."""
+
+    list_display = ("severity_column", "sentence_column", "vehicle_column", "code_column", "count_column", "found")
+    list_filter = (SeverityFilter, RuleFilter, CodeFilter)
+    fields = (
+        "severity_column", "sentence_column", "action_column", "vehicle_column", "code_column", "count_column",
+        "stream", "signal", "rule", "rule_version", "details", "found",
+    )  # fmt: skip
+    readonly_fields = fields
+    list_per_page = 50
+    sortable_by = ()
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Rules find, people do not."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Finding | None = None) -> bool:
+        """A finding is evidence."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Finding | None = None) -> bool:
+        """Only with its batch."""
+        return False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Paged by key, never counted."""
+        return KeysetChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Finding]:
+        """With the vehicle of the batch."""
+        return Finding.objects.select_related("batch__vehicle").defer("batch__manifest", "batch__software", "batch__clock")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under its own name."""
+        return super().changelist_view(request, {"title": "Findings", "subtitle": None, **(extra_context or {})})
+
+    @admin.display(description="Severity")
+    def severity_column(self, finding: Finding) -> SafeString:
+        """Pill."""
+        return pill(finding.severity, finding.severity)
+
+    @admin.display(description="Finding")
+    def sentence_column(self, finding: Finding) -> str:
+        """What it is."""
+        return visible(finding.sentence)
+
+    @admin.display(description="What to do")
+    def action_column(self, finding: Finding) -> str:
+        """What to do about it."""
+        return visible(finding.action) or NOTHING
+
+    @admin.display(description="Vehicle and batch")
+    def vehicle_column(self, finding: Finding) -> SafeString:
+        """Link to the batch's findings."""
+        address = reverse("admin:batches_batch_change", args=[finding.batch_id])
+        name, short = visible(finding.batch.vehicle), str(finding.batch_id)[:8]
+        return format_html('<a href="{}#findings">{}</a><br><span class="quiet mono">{}</span>', address, name, short)
+
+    @admin.display(description="Code")
+    def code_column(self, finding: Finding) -> str:
+        """Fault code."""
+        return visible(finding.code) or NOTHING
+
+    @admin.display(description="Count")
+    def count_column(self, finding: Finding) -> str:
+        """How often it was seen."""
+        return count(finding.count)
+
+    @admin.display(description="Found (UTC)")
+    def found(self, finding: Finding) -> str:
+        """When it was diagnosed."""
+        return utc(finding.created_at)[:16]
+
+
+@admin.register(SignalLimit)
+class SignalLimitAdmin(admin.ModelAdmin):
+    """Limits apply from the next diagnosis on; "Diagnose again" on a batch applies them to what was recorded before."""
+
+    list_display = ("signal", "platform_column", "low_column", "high_column", "duration_column", "severity_column")
+    list_filter = ("severity", "platform")
+    list_select_related = ("platform",)
+    search_fields = ("signal",)
+    ordering = ("signal", "platform")
+
+    @admin.display(description="Platform", ordering="platform")
+    def platform_column(self, limit: SignalLimit) -> str:
+        """Empty means every platform."""
+        return limit.platform.name if limit.platform else "all platforms"
+
+    @admin.display(description="Low", ordering="low")
+    def low_column(self, limit: SignalLimit) -> str:
+        """Lower bound."""
+        return number(limit.low)
+
+    @admin.display(description="High", ordering="high")
+    def high_column(self, limit: SignalLimit) -> str:
+        """Upper bound."""
+        return number(limit.high)
+
+    @admin.display(description="For at least", ordering="duration_s")
+    def duration_column(self, limit: SignalLimit) -> str:
+        """How long it must be outside."""
+        return f"{number(limit.duration_s)} s"
+
+    @admin.display(description="Severity", ordering="severity")
+    def severity_column(self, limit: SignalLimit) -> SafeString:
+        """Pill."""
+        return pill(limit.severity, limit.severity)
