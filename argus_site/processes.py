@@ -35,7 +35,7 @@ class Process:
                 stderr=subprocess.STDOUT if output else None,
                 env=dict(env),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - nothing else runs in this process yet
+                preexec_fn=_die_with_parent,
             )
         finally:
             if output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -37,17 +38,15 @@ def _secret_key() -> str:
         with tempfile.NamedTemporaryFile("w", dir=DATA_DIR, prefix=".key-") as draft:
             draft.write(secrets.token_urlsafe(64))
             draft.flush()
-            try:
+            with contextlib.suppress(FileExistsError):
                 os.link(draft.name, path)
-            except FileExistsError:
-                pass
     return path.read_text()
 
 
 SECRET_KEY = _secret_key()
 DEBUG = env.bool("ARGUS_DEBUG", False)
 ALLOWED_HOSTS = env.list("ARGUS_ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("ARGUS_CSRF_TRUSTED_ORIGINS", [])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("ARGUS_CSRF_TRUSTED_ORIGINS", [])
 HTTPS = env.bool("ARGUS_HTTPS", False)
 
 # -- applications ----------------------------------------------------------------------------------------------------
@@ -217,7 +216,10 @@ ARGUS_UPLOAD_LEASE_SECONDS = env.int("ARGUS_UPLOAD_LEASE_SECONDS", 120)
 # -- API -----------------------------------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["vehicles.api.authentication.TokenAuthentication", "rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "vehicles.api.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
@@ -309,5 +311,10 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["stderr"], "level": env.str("ARGUS_LOG_LEVEL", "INFO")},
-    "loggers": {"django.request": {"level": "ERROR"}, "botocore": {"level": "WARNING"}, "boto3": {"level": "WARNING"}, "django-q": {"level": "WARNING"}},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "botocore": {"level": "WARNING"},
+        "boto3": {"level": "WARNING"},
+        "django-q": {"level": "WARNING"},
+    },
 }

@@ -42,7 +42,7 @@ DIAGNOSE = Stage("diagnose", BatchState.GATHERED, "begin_diagnose", BatchState.D
 
 
 def run(stage: Stage, batch_id: UUID, work: Callable[[UUID, int], None]) -> None:
-    """Claim the batch for `stage` and do `work(batch_id, fence)`; what goes wrong becomes a later try or a failed batch, never an exception."""
+    """Claim the batch for `stage` and do `work(batch_id, fence)`; an error becomes a later try or a failed batch."""
     fence = claim(stage, batch_id)
     if fence is None:
         return

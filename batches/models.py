@@ -51,8 +51,8 @@ class Severity(models.TextChoices):
 SEVERITY_RANK = {severity: rank for rank, severity in enumerate(Severity.values)}
 
 
-def failed_in(*stages: BatchState) -> Callable[[Batch], bool]:
-    """Condition: the batch failed in one of these states."""
+def failed_in(*stages: BatchState) -> Callable[[Any], bool]:
+    """Condition of a transition: the batch failed in one of these states."""
     return lambda batch: batch.failed_stage in stages
 
 
@@ -120,8 +120,12 @@ class Batch(ConcurrentTransitionMixin, models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=BatchState.values), name="batch_state_known"),
-            models.CheckConstraint(condition=Q(total_files__gte=F("processed_files") + F("failed_files")), name="batch_counts_within_total"),
-            models.CheckConstraint(condition=Q(completed_worker_count__lte=F("expected_worker_count")), name="batch_workers_within_expected"),
+            models.CheckConstraint(
+                condition=Q(total_files__gte=F("processed_files") + F("failed_files")), name="batch_counts_within_total"
+            ),
+            models.CheckConstraint(
+                condition=Q(completed_worker_count__lte=F("expected_worker_count")), name="batch_workers_within_expected"
+            ),
             models.CheckConstraint(condition=~Q(state__in=RUNNING) | Q(total_files__gt=0), name="batch_running_has_files"),
             models.CheckConstraint(
                 condition=Q(state__in=[S.COMPLETED, S.FAILED], completed_at__isnull=False)
@@ -129,10 +133,13 @@ class Batch(ConcurrentTransitionMixin, models.Model):
                 name="batch_completed_at_when_ended",
             ),
             models.CheckConstraint(
-                condition=(Q(state=S.FAILED) & ~Q(failed_stage="")) | (~Q(state=S.FAILED) & Q(failed_stage="")), name="batch_failed_has_stage"
+                condition=(Q(state=S.FAILED) & ~Q(failed_stage="")) | (~Q(state=S.FAILED) & Q(failed_stage="")),
+                name="batch_failed_has_stage",
             ),
             models.CheckConstraint(condition=Q(failed_stage__in=["", *WORKING]), name="batch_failed_stage_known"),
-            models.CheckConstraint(condition=Q(expected_workers__isnull=True) | Q(expected_workers__gt=0), name="batch_expected_workers_positive"),
+            models.CheckConstraint(
+                condition=Q(expected_workers__isnull=True) | Q(expected_workers__gt=0), name="batch_expected_workers_positive"
+            ),
         ]
         permissions = [
             ("retrigger_batch", "Can run batches or files again, and reopen batches"),
@@ -217,7 +224,9 @@ class Batch(ConcurrentTransitionMixin, models.Model):
         """Some or all files are parsed again (retry, reprocess)."""
         self._clear()
 
-    @transition(state, source=S.FAILED, target=S.SCATTERED, conditions=[failed_in(S.SCATTERING, S.GATHERING)], permission="batches.retrigger_batch")
+    @transition(
+        state, source=S.FAILED, target=S.SCATTERED, conditions=[failed_in(S.SCATTERING, S.GATHERING)], permission="batches.retrigger_batch"
+    )
     def regather(self) -> None:
         """Gather again after it failed, or go on without the files that failed at the barrier."""
         self._clear()

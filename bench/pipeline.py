@@ -12,7 +12,7 @@ import os
 import statistics
 import tempfile
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ def recording(number: int) -> bytes:
     folder = ROOT / "var" / "bench" / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     vehicle, batch = next((v, b) for v in VEHICLES for b in v.batches if b.format == "log" and b.clock_synced and not b.unreadable)
-    written = prepare(vehicle, batch, reference_day(folder, datetime.now().date()), folder)
+    written = prepare(vehicle, batch, reference_day(folder, datetime.now(UTC).date()), folder)
     content = b"".join(written.path(file).read_bytes() for file in written.files)
     lines = content[(number % 3) * MEGABYTE :].split(b"\n", 1)[1][:MEGABYTE]
     return lines[: lines.rindex(b"\n") + 1]

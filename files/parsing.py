@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -151,7 +152,10 @@ def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcom
         return not heart.lost
 
     limits = sandbox.SandboxLimits(wall_seconds=settings.PARSE_SECONDS, stall_seconds=settings.ARGUS_STALL_SECONDS)
-    with Heartbeat(beat, longest=settings.PARSE_SECONDS + settings.ARGUS_STALL_SECONDS) as heart, tempfile.TemporaryDirectory(prefix="argus-parse-") as folder:
+    with (
+        Heartbeat(beat, longest=settings.PARSE_SECONDS + settings.ARGUS_STALL_SECONDS) as heart,
+        tempfile.TemporaryDirectory(prefix="argus-parse-") as folder,
+    ):
         try:
             with storage.open_fd(claimed.storage_key) as fd:
                 outcome = sandbox.run(fd, claimed.name, databases, folder, limits, on_progress)
@@ -159,7 +163,7 @@ def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcom
                 return Lost()
             if isinstance(outcome, sandbox.Parsed):
                 result_key = f"results/{claimed.file_id}/{claimed.fence}"
-                storage.put_folder(result_key, folder)
+                storage.put_folder(result_key, Path(folder))
                 return Lost() if heart.lost else Readable(result_key, outcome.summary, database_names)
         except NotFound:
             return Unreadable(ErrorClass.INPUT, "object_missing", "The stored object is gone.")
@@ -185,9 +189,7 @@ def judge(outcome: sandbox.Refused | sandbox.Crashed, claimed: Claim) -> Outcome
 
 def renew(claimed: Claim, progress_bytes: int) -> bool:
     """Renew the lease; False when it is no longer this attempt's."""
-    return bool(
-        _mine(claimed).update(lease_until=from_now(timedelta(seconds=settings.ARGUS_LEASE_SECONDS)), progress_bytes=progress_bytes)
-    )
+    return bool(_mine(claimed).update(lease_until=from_now(timedelta(seconds=settings.ARGUS_LEASE_SECONDS)), progress_bytes=progress_bytes))
 
 
 def release(claimed: Claim, again: TryAgain) -> bool:

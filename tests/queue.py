@@ -20,7 +20,7 @@ def waiting() -> list[tuple[str, str]]:
 
 
 def drain(*, times: int = 1, later: timedelta = timedelta()) -> int:
-    """Run due doorbells until none is left, each `times` times; `later` pretends that so much time has passed for the queue. The number run."""
+    """Run due doorbells until none is left, each `times` times; `later` pretends that so much time has passed. The number run."""
     ran = 0
     for _ in range(ROUNDS):
         row = OrmQ.objects.filter(lock__lte=timezone.now() + later).order_by("pk").first()

@@ -7,8 +7,8 @@ import tempfile
 os.environ.setdefault("ARGUS_TEST_DIR", tempfile.mkdtemp(prefix="argus-test-"))
 os.environ["ARGUS_DATA_DIR"] = os.environ["ARGUS_TEST_DIR"]
 
-from argus_site.settings import *  # noqa: E402, F403
-from argus_site.settings import DATABASES, STORAGES  # noqa: E402
+from argus_site.settings import *  # noqa: F403
+from argus_site.settings import DATABASES, STORAGES
 
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

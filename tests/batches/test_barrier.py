@@ -149,7 +149,7 @@ def test_files_that_settle_at_the_same_moment_open_the_barrier_once():
 
 @pytest.mark.django_db
 def test_a_claimed_file_is_nobody_elses():
-    batch, (one,) = scattered(1)
+    _, (one,) = scattered(1)
     with transaction.atomic():
         assert parsing.claim(one.file_id, "other") is None
 

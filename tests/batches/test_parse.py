@@ -87,7 +87,9 @@ def test_storage_that_does_not_answer_is_tried_again_and_not_counted(monkeypatch
     assert Batch.objects.get(pk=batch.pk).state == "completed"
 
 
-@pytest.mark.parametrize(("kind", "sentence"), [("signal", "crashed"), ("memory", "memory"), ("cpu", "computing time"), ("stall", "no progress")])
+@pytest.mark.parametrize(
+    ("kind", "sentence"), [("signal", "crashed"), ("memory", "memory"), ("cpu", "computing time"), ("stall", "no progress")]
+)
 def test_a_child_that_dies_is_tried_three_times_and_then_the_file_fails(monkeypatch, kind, sentence):
     from datetime import timedelta
 

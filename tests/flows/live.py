@@ -37,7 +37,9 @@ class Live:
             assert answer.status_code == 201, answer.text
             batch_id = answer.json()["id"]
             for name, content in files.items():
-                answer = session.put(f"{self.url}/api/v1/batches/{batch_id}/files/{requests.utils.quote(name, safe='')}", data=content, timeout=60)
+                answer = session.put(
+                    f"{self.url}/api/v1/batches/{batch_id}/files/{requests.utils.quote(name, safe='')}", data=content, timeout=60
+                )
                 assert answer.status_code == 201, answer.text
             if complete:
                 answer = session.post(f"{self.url}/api/v1/batches/{batch_id}/complete", timeout=30)
@@ -57,7 +59,9 @@ class Live:
 
     def tail(self) -> str:
         """The ends of the logs, for a failure that has to be understood."""
-        return "\n".join(f"== {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:]) for log in sorted(self.logs.glob("*.log")))
+        return "\n".join(
+            f"== {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-20:]) for log in sorted(self.logs.glob("*.log"))
+        )
 
 
 def environment(storage: Path) -> dict[str, str]:
@@ -87,7 +91,12 @@ def running(folder: Path, *, workers: bool = True) -> Iterator[Live]:
     logs = folder / "log"
     logs.mkdir()
     env = environment(folder / "storage")
-    web = Process("web", [sys.executable, "-m", "gunicorn", "argus_site.wsgi", "--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}", "--threads", "8"], log=logs / "web.log", env=env)
+    web = Process(
+        "web",
+        [sys.executable, "-m", "gunicorn", "argus_site.wsgi", "--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}", "--threads", "8"],
+        log=logs / "web.log",
+        env=env,
+    )
     processes = [web]
     if workers:
         processes.append(Process("worker", [sys.executable, str(ROOT / "manage.py"), "qcluster"], log=logs / "worker.log", env=env))

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+
 import pytest
 
 from batches.models import Batch

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from argparse import ArgumentParser
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,13 +61,24 @@ class Command(BaseCommand):
         logs.mkdir(parents=True, exist_ok=True)
         web, worker = _web(port, logs), _worker(logs)
         processes += [web, worker]
-        _wait_healthy(url, web)
+        _wait_healthy(port, web)
         logins = "  ".join(f"{name} / {password}" for name, password in passwords.items())
         self.stdout.write(f"Argus runs at {url}/   logins: {logins}   (Ctrl-C stops)", self.style.SUCCESS)
         self.stdout.flush()
         uploader = None
         if fleet:
-            command = [sys.executable, "-m", "demo", "upload", "--url", url, "--tokens", str(tokens), "--folder", str(settings.DATA_DIR / "demo")]
+            command = [
+                sys.executable,
+                "-m",
+                "demo",
+                "upload",
+                "--url",
+                url,
+                "--tokens",
+                str(tokens),
+                "--folder",
+                str(settings.DATA_DIR / "demo"),
+            ]
             uploader = Process("demo fleet", command, log=None, env=os.environ)
             processes.append(uploader)
         while True:
@@ -86,7 +97,20 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _web(port: int, logs: Path) -> Process:
-    command = [sys.executable, "-m", "gunicorn", "argus_site.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "32", "--timeout", "60", "--graceful-timeout", "3"]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "argus_site.wsgi",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--threads",
+        "32",
+        "--timeout",
+        "60",
+        "--graceful-timeout",
+        "3",
+    ]
     return Process("web server", command, log=logs / "web.log", env=os.environ)
 
 
@@ -103,14 +127,18 @@ def _refuse_taken(port: int) -> None:
             raise CommandError(f"Port {port} is taken. Choose another one: make run PORT={port + 1}") from error
 
 
-def _wait_healthy(url: str, web: Process) -> None:
+def _wait_healthy(port: int, web: Process) -> None:
     until = time.monotonic() + HEALTHY_WITHIN_S
     while time.monotonic() < until:
         if web.status() is not None:
             raise CommandError(f"The web server ended:\n{web.tail()}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
         try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=2):
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == HTTPStatus.OK:
                 return
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(0.2)
+        finally:
+            connection.close()
     raise CommandError(f"The web server did not answer within {HEALTHY_WITHIN_S} s:\n{web.tail()}")
