@@ -15,3 +15,8 @@ urlpatterns = [
     path("api/v1/", include("batches.api.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "argus_site.problems.bad_request"
+handler403 = "argus_site.problems.permission_denied"
+handler404 = "argus_site.problems.page_not_found"
+handler500 = "argus_site.problems.server_error"

@@ -64,6 +64,11 @@ def open_batch(vehicle: Vehicle, declared: dict[str, Any], *, actor: str) -> Bat
     return batch
 
 
+def largest_file() -> int:
+    """Most bytes that one file may have."""
+    return int(settings.ARGUS_MAX_FILE_BYTES)
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
@@ -76,7 +81,7 @@ def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[bytes], *, actor: s
     if not isinstance(begun, Upload):
         return begun, False
     try:
-        received = uploads.receive(begun, chunks, limit=settings.ARGUS_MAX_FILE_BYTES)
+        received = uploads.receive(begun, chunks, limit=largest_file())
         file, is_new = add_file(begun, received, once=offer.once, actor=actor)
     except BaseException:
         uploads.abort(begun)

@@ -1,3 +1,32 @@
 """Addresses of the batch API."""
 
-urlpatterns: list = []
+from django.urls import path, register_converter
+
+from batches.api import views
+
+
+class AnyText:
+    """A file name as it was sent, slashes, line breaks and nothing at all included: names are judged by their rules, not by the routing."""
+
+    regex = r"[\s\S]*"
+
+    def to_python(self, value: str) -> str:
+        """As it is."""
+        return value
+
+    def to_url(self, value: str) -> str:
+        """As it is."""
+        return value
+
+
+register_converter(AnyText, "any_text")
+
+urlpatterns = [
+    path("batches", views.BatchList.as_view(), name="batches"),
+    path("batches/<uuid:batch_id>", views.BatchDetail.as_view(), name="batch"),
+    path("batches/<uuid:batch_id>/complete", views.BatchComplete.as_view(), name="batch-complete"),
+    path("batches/<uuid:batch_id>/progress", views.BatchProgress.as_view(), name="batch-progress"),
+    path("batches/<uuid:batch_id>/findings", views.BatchFindings.as_view(), name="batch-findings"),
+    path("batches/<uuid:batch_id>/files", views.FileByForm.as_view(), name="batch-files"),
+    path("batches/<uuid:batch_id>/files/<any_text:name>", views.FileByName.as_view(), name="batch-file"),
+]

@@ -1,0 +1,229 @@
+"""The batch API: each view authorises, makes one call and shapes one answer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.utils.http import parse_etags
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.utils.encoders import JSONEncoder
+from rest_framework.views import APIView
+
+from batches import intake, queries
+from batches.api import access, body, describe, shapes
+from batches.api.paging import NewestFirst
+from batches.api.serializers import BatchPage, BatchWithFiles, Completion, FileShape, Findings, ListQuery, NewBatch, Progress
+from batches.models import Batch
+from common.errors import NotFound
+from vehicles.api.authentication import TokenAuthentication
+
+
+class AlwaysJSON(BaseContentNegotiation):
+    """There is one representation: an Accept header that asks for another one gets it all the same (RFC 9110, 12.5.1)."""
+
+    def select_parser(self, request: Request, parsers: list[Any]) -> Any:
+        """The parser for the body's media type; None (415) for another one."""
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        return next((parser for parser in parsers if parser.media_type == media_type), None)
+
+    def select_renderer(
+        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """The only one."""
+        return renderers[0], renderers[0].media_type
+
+
+class BatchView(APIView):
+    """What all views share: rights by method, JSON in and out, only batches that the caller may see."""
+
+    permission_classes: ClassVar[list[type[BasePermission]]] = [access.HasRight]  # type: ignore[misc]
+    parser_classes: ClassVar[list[Any]] = [body.LimitedJSONParser]  # type: ignore[misc]
+    content_negotiation_class = AlwaysJSON
+    needs: ClassVar[dict[str, access.Needs]] = {}
+
+    def batch(self, request: Request, batch_id: UUID) -> Batch:
+        """The batch, if the caller may see it; NotFound."""
+        return queries.get_batch(batch_id, access.vehicle_of(request))
+
+    def checked(self, request: Request, shape: type[Any]) -> dict[str, Any]:
+        """The body as `shape` reads it. Raises UnknownField, InvalidField, MalformedBody, LengthRequired, BodyTooLarge."""
+        body.need_length(request._request)
+        serializer = shape(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return dict(serializer.validated_data)
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The methods, in the Allow header."""
+        return Response(status=204)
+
+
+class BatchList(BatchView):
+    """The batches."""
+
+    needs: ClassVar = {"GET": access.READ, "POST": access.CREATE}
+
+    @extend_schema(
+        operation_id="listBatches",
+        summary="List batches, the newest first",
+        parameters=[ListQuery],
+        responses={200: BatchPage, **describe.problems(400, 422)},
+    )
+    def get(self, request: Request) -> Response:
+        """A vehicle sees its own, an integration with `batch:read` every vehicle's."""
+        query = ListQuery(data=request.query_params.dict())
+        query.is_valid(raise_exception=True)
+        batches = queries.filtered(queries.visible(access.vehicle_of(request)), query.validated_data)
+        pages = NewestFirst()
+        page = pages.paginate_queryset(batches, request, view=self) or []
+        vin = access.sees_vin(request)
+        return pages.get_paginated_response([shapes.of_batch(batch, vin=vin) for batch in page])
+
+    @extend_schema(
+        operation_id="openBatch",
+        summary="Open a batch",
+        request=NewBatch,
+        responses={201: BatchWithFiles, **describe.problems(400, 411, 413, 415, 422)},
+    )
+    def post(self, request: Request) -> Response:
+        """It belongs to the vehicle of the token. Its address stands in Location."""
+        vehicle = access.vehicle_of(request)
+        assert vehicle is not None  # only a vehicle's token has the right
+        batch = intake.open_batch(vehicle, self.checked(request, NewBatch), actor=access.actor_of(request))
+        address = reverse("batch", kwargs={"batch_id": batch.pk}, request=request)
+        return Response({**shapes.of_batch(batch, vin=True), "files": []}, status=201, headers={"Location": address})
+
+
+class BatchDetail(BatchView):
+    """One batch."""
+
+    needs: ClassVar = {"GET": access.READ, "DELETE": access.DELETE}
+
+    @extend_schema(
+        operation_id="getBatch",
+        summary="Get a batch with its files",
+        parameters=[describe.IF_NONE_MATCH],
+        responses={200: BatchWithFiles, 304: OpenApiResponse(description="nothing has changed"), **describe.problems(404)},
+    )
+    def get(self, request: Request, batch_id: UUID) -> Response:
+        """The ETag is made of everything but `server_time`."""
+        shape = shapes.with_files(self.batch(request, batch_id), vin=access.sees_vin(request))
+        lasting = {name: value for name, value in shape.items() if name != "server_time"}
+        etag = f'W/"{hashlib.sha256(json.dumps(lasting, cls=JSONEncoder).encode()).hexdigest()[:32]}"'
+        headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
+        known = parse_etags(request.META.get("HTTP_IF_NONE_MATCH", ""))
+        # Weak comparison: the client may have lost the W/ on the way.
+        if known == ["*"] or etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in known}:
+            return Response(status=304, headers=headers)
+        return Response(shape, headers=headers)
+
+    @extend_schema(
+        operation_id="deleteBatch",
+        summary="Delete a batch with its files and results",
+        responses={204: OpenApiResponse(description="gone, now or before"), **describe.problems(404)},
+    )
+    def delete(self, request: Request, batch_id: UUID) -> Response:
+        """A running batch is stopped first. May be said again, also after an error."""
+        try:
+            intake.delete_batch(batch_id, actor=access.actor_of(request))
+        except NotFound:
+            if not queries.was_deleted(batch_id):
+                raise
+        return Response(status=204)
+
+
+class BatchComplete(BatchView):
+    """The end of the upload."""
+
+    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
+    needs: ClassVar = {"POST": access.COMPLETE}
+
+    @extend_schema(
+        operation_id="completeBatch",
+        summary="Say that everything has been sent",
+        request=Completion,
+        responses={202: BatchWithFiles, **describe.problems(400, 404, 411, 413, 415, 422), **describe.FILES_PENDING},
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """Starts the processing. With a list of files it is refused unless exactly these have arrived. May be said again."""
+        wanted = self.checked(request, Completion)
+        self.batch(request, batch_id)
+        intake.complete_batch(batch_id, wanted.get("files"), wanted.get("expected_workers"), actor=access.actor_of(request))
+        return Response(shapes.with_files(self.batch(request, batch_id), vin=access.sees_vin(request)), status=202)
+
+
+class BatchProgress(BatchView):
+    """How far a batch is."""
+
+    needs: ClassVar = {"GET": access.READ}
+
+    @extend_schema(operation_id="getProgress", summary="Get how far a batch is", responses={200: Progress, **describe.problems(404)})
+    def get(self, request: Request, batch_id: UUID) -> Response:
+        """Cheap enough to be asked every second."""
+        return Response(shapes.of_progress(self.batch(request, batch_id)))
+
+
+class BatchFindings(BatchView):
+    """What the diagnosis found."""
+
+    needs: ClassVar = {"GET": access.READ}
+
+    @extend_schema(operation_id="getFindings", summary="Get the findings of a batch", responses={200: Findings, **describe.problems(404)})
+    def get(self, request: Request, batch_id: UUID) -> Response:
+        """The worst first; empty until the batch is completed. Times are nanoseconds since 1970."""
+        return Response(shapes.of_findings(self.batch(request, batch_id)))
+
+
+class FileByForm(BatchView):
+    """Files by multipart form."""
+
+    # Tokens only: the session's CSRF check would read the form before the view can stream it.
+    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
+    needs: ClassVar = {"POST": access.SEND}
+
+    @extend_schema(
+        operation_id="postFile",
+        summary="Send a file as a multipart form",
+        request=describe.FORM,
+        parameters=[describe.KIND],
+        responses={201: FileShape, **describe.problems(400, 404, 409, 411, 413, 415, 422, 507)},
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """The form has one field, `file`. Several files of a batch may have one name. PUT is better for large files."""
+        self.batch(request, batch_id)
+        part = body.MultipartFile(request._request)
+        offer = intake.Offer(part.name, body.kind(request._request), once=False)
+        file, _ = intake.take_file(batch_id, offer, part.chunks(), actor=access.actor_of(request))
+        return Response(shapes.of_file(vars(file)), status=201)
+
+
+class FileByName(BatchView):
+    """Files as they are."""
+
+    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
+    needs: ClassVar = {"PUT": access.SEND}
+
+    @extend_schema(
+        operation_id="putFile",
+        summary="Send a file as the body of the request",
+        request=describe.BYTES,
+        parameters=describe.DIGESTS,
+        responses={200: FileShape, 201: FileShape, **describe.problems(404, 409, 411, 413, 415, 422, 507)},
+    )
+    def put(self, request: Request, batch_id: UUID, name: str) -> Response:
+        """The same file under the same name is answered with 200 and stored once; another one is refused."""
+        plain = request._request
+        self.batch(request, batch_id)
+        source = body.Body(plain, intake.largest_file())
+        offer = intake.Offer(name, body.kind(plain), size=source.declared, sha256=body.announced_sha256(plain))
+        file, is_new = intake.take_file(batch_id, offer, source.chunks(), actor=access.actor_of(request))
+        return Response(shapes.of_file(vars(file)), status=201 if is_new else 200)
