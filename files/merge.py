@@ -199,7 +199,8 @@ def _file(result: FileResult, summary: Json) -> Json:
         "partial": summary["partial"],
         "lost": lost[:MAX_LOST],
         "lost_count": len(lost),
-        "lost_bytes": covered_bytes(lost),
+        "lost_bytes": covered_bytes(lost, summary["size"]),
+        "missing_bytes": covered_bytes(lost) - covered_bytes(lost, summary["size"]),
         "skipped": summary["skipped"],
         "problem_count": summary["problem_count"],
         "problems": summary["problems"][:MAX_LOST],
@@ -211,10 +212,11 @@ def _by_first_sighting(row: Json) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("first_ns", "protocol", "code", "status", "source", "channel"))
 
 
-def covered_bytes(lost: Sequence[Json]) -> int:
-    """Bytes in the lost ranges; where two overlap they are counted once."""
+def covered_bytes(lost: Sequence[Json], size: int | None = None) -> int:
+    """Bytes in the lost ranges, those before `size` only; where ranges overlap they are counted once."""
     covered, end = 0, 0
     for first, stop in sorted((entry["offset"], entry["offset"] + entry["length"]) for entry in lost):
+        stop = stop if size is None else min(stop, size)
         covered += max(0, stop - max(first, end))
         end = max(end, stop)
     return covered

@@ -89,6 +89,7 @@ class StreamMerge:
             "first_ns": first,
             "last_ns": last,
             "period_ns": period,
+            "covered_ns": self._covered_ns(),
             "gap_count": self.gap_count,
             "gaps": self.gaps,
             "file_count": len(self.parts),
@@ -121,7 +122,7 @@ class StreamMerge:
     def _signal(self, stream: str, name: str, measured: SignalMeasure) -> Json:
         totals = self.signals[name]
         channel, message, _, _ = self.identity
-        span_s = self._covered_s()
+        span_s = self._covered_ns() / SECOND_NS
         count = measured.count
         added = total(totals.sums) if count and totals.sums else None
         mean = None
@@ -142,13 +143,13 @@ class StreamMerge:
             "file_count": totals.file_count,
         }
 
-    def _covered_s(self) -> float:
-        """Seconds in which the stream was recorded, file by file, with one period for the last row of each."""
+    def _covered_ns(self) -> int:
+        """Time in which the stream was recorded, gaps inside of files included, with one period for the last row of each file."""
         covered = 0
         for _, part, _ in self.parts:
             if part.first_ns is not None and part.last_ns is not None and part.count > 1:
                 covered += part.last_ns - part.first_ns + (part.period_ns or 0)
-        return covered / SECOND_NS
+        return covered
 
     # -- the values ----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,90 @@
+"""What rules may look at: the merged statistics, the signals themselves when asked for, the limits, and what became of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Json = dict[str, Any]
+Block = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Times (int64, ns) and finite values (float64) of one length, in the order of recording."""
+
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Bounds of a signal (in its unit; None is open) that it may leave for `duration_s`; one of a platform replaces a general one."""
+
+    signal: str
+    low: float | None
+    high: float | None
+    duration_s: float
+    severity: str
+    action: str = ""
+    of_platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """A file of the batch and, if it failed, why."""
+
+    id: str
+    name: str
+    state: str
+    error_code: str = ""
+    error: str = ""
+    error_offset: int | None = None
+
+
+def no_series(stream: str, signal: str) -> Iterable[Block]:
+    """No values at all."""
+    return ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All of one batch. `statistics` is statistics.json (files.merge); `series(stream, signal)` reads values, each call anew.
+
+    `has_database` says whether the vehicle's platform has a signal database now.
+    """
+
+    statistics: Json
+    limits: Sequence[Limit] = ()
+    files: Sequence[FileFact] = ()
+    has_database: bool = True
+    series: Callable[[str, str], Iterable[Block]] = field(default=no_series, repr=False)
+
+    @property
+    def signals(self) -> list[Json]:
+        """Entries of `signals` in statistics.json."""
+        signals: list[Json] = self.statistics["signals"]
+        return signals
+
+    @property
+    def streams(self) -> list[Json]:
+        """Entries of `streams` in statistics.json."""
+        streams: list[Json] = self.statistics["streams"]
+        return streams
+
+    @cached_property
+    def stream_of(self) -> dict[str, Json]:
+        """Name -> entry of `streams`."""
+        return {stream["name"]: stream for stream in self.streams}
+
+    def file_at(self, t_ns: int) -> str | None:
+        """The last file that was recording at this time; None when there is none."""
+        found = None
+        for file in self.statistics["files"]:
+            if file["first_ns"] is not None and file["first_ns"] <= t_ns <= file["last_ns"]:
+                found = file["id"]
+        return found
+
+    def failed(self) -> Iterator[FileFact]:
+        """Files that gave no result."""
+        return (file for file in self.files if file.state == FAILED)
