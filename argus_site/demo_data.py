@@ -19,7 +19,14 @@ ACTOR = "argus:demo"
 DBC = Path(__file__).resolve().parent.parent / "demo" / "argus_demo.dbc"
 PEOPLE = {"support": False, "ops": False, "admin": True}
 LIMITS = [
-    ("EngineCoolantTemp", None, 115.0, 5.0, FindingSeverity.CRITICAL, "Stop the vehicle, let the engine cool, check coolant level, pump and fan."),
+    (
+        "EngineCoolantTemp",
+        None,
+        115.0,
+        5.0,
+        FindingSeverity.CRITICAL,
+        "Stop the vehicle, let the engine cool, check coolant level, pump and fan.",
+    ),
     ("BatteryVoltage", 11.0, 15.5, 10.0, FindingSeverity.WARNING, "Check battery, alternator and its belt."),
 ]
 
@@ -53,14 +60,18 @@ def vehicles(path: Path) -> Path:
         platform, _ = Platform.objects.get_or_create(name=described.platform, defaults={"description": "Demo platform"})
         if not SignalDatabase.objects.filter(platform=platform).exists():
             add_signal_database(platform, "powertrain", DBC.read_bytes(), actor=ACTOR)
-        vehicle, _ = Vehicle.objects.get_or_create(vin=described.vin, defaults={"name": described.name, "fleet": fleet, "platform": platform})
+        vehicle, _ = Vehicle.objects.get_or_create(
+            vin=described.vin, defaults={"name": described.name, "fleet": fleet, "platform": platform}
+        )
         if find_token(tokens.get(vehicle.vin, "")) is None:
             for old in vehicle.tokens.filter(label=ACTOR, revoked_at__isnull=True):
                 revoke_token(old, actor=ACTOR)
             tokens[vehicle.vin] = make_token(vehicle, VEHICLE_SCOPES, label=ACTOR, actor=ACTOR)[1]
     for signal, low, high, duration, severity, action in LIMITS:
         SignalLimit.objects.get_or_create(
-            platform=None, signal=signal, defaults={"low": low, "high": high, "duration_s": duration, "severity": severity, "action": action}
+            platform=None,
+            signal=signal,
+            defaults={"low": low, "high": high, "duration_s": duration, "severity": severity, "action": action},
         )
     write_private(path, tokens)
     return path

@@ -28,5 +28,11 @@ class RequestLogMiddleware:
         response = self.get_response(request)
         response["X-Request-ID"] = request.id  # type: ignore[attr-defined]
         if request.path not in QUIET:
-            log.info("request", method=request.method, path=request.path, status=response.status_code, ms=round((time.perf_counter() - started) * 1000))
+            log.info(
+                "request",
+                method=request.method,
+                path=request.path,
+                status=response.status_code,
+                ms=round((time.perf_counter() - started) * 1000),
+            )
         return response

@@ -64,7 +64,9 @@ def leave(batch: Batch) -> None:
     if batch.processed_files == 0:
         end(batch, "no_file_readable", "None of the files could be read.")
     elif batch.failed_files and batch.vehicle.failure_policy == FailurePolicy.STRICT:
-        end(batch, "files_failed", f"{batch.failed_files} of {batch.total_files} files could not be read, and this fleet wants all of them.")
+        end(
+            batch, "files_failed", f"{batch.failed_files} of {batch.total_files} files could not be read, and this fleet wants all of them."
+        )
     else:
         move(batch, "open_barrier")
         enqueue("gather", batch.pk)

@@ -44,7 +44,11 @@ def run(batch_id: UUID, fence: int) -> None:
             names = ", ".join(failure.rule for failure in diagnosis.failures)
             end(locked, "rule_failed", f"Rules failed: {names}. {diagnosis.failures[0].cause}")
             return
-        worst = max((finding.severity for finding in diagnosis.findings), key=lambda severity: list(Severity.values).index(severity), default=Severity.OK)
+        worst = max(
+            (finding.severity for finding in diagnosis.findings),
+            key=lambda severity: list(Severity.values).index(severity),
+            default=Severity.OK,
+        )
         move(locked, "finish", worst, len(diagnosis.findings))
         record(locked, EventType.DIAGNOSIS_COMPLETED, verdict(diagnosis))
 
@@ -58,7 +62,9 @@ def evidence_of(batch: Batch) -> Evidence:
     limits = SignalLimit.objects.filter(Q(platform__isnull=True) | Q(platform_id=batch.vehicle.platform_id)).order_by("platform_id")
     return Evidence(
         statistics=statistics,
-        limits=[Limit(row.signal, row.low, row.high, row.duration_s, row.severity, row.action, row.platform_id is not None) for row in limits],
+        limits=[
+            Limit(row.signal, row.low, row.high, row.duration_s, row.severity, row.action, row.platform_id is not None) for row in limits
+        ],
         files=[
             FileFact(str(file.pk), file.name, str(file.state), file.error_code, file.error, file.error_offset)
             for file in File.objects.current().filter(batch=batch).order_by("created_at", "pk")

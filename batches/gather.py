@@ -44,7 +44,11 @@ def gather(batch_id: UUID, fence: int) -> None:
         batch.recorded_from, batch.recorded_to = (moment(time[end]) if time["absolute"] else None for end in ("first_ns", "last_ns"))
         move(batch, "finish_gather", result_key)
         advance(batch, "finish_aggregating")
-        record(batch, EventType.GATHERING_COMPLETED, {"version": RESULT_VERSION, "total_files": batch.total_files, "chart_files": [f"{result_key}/statistics.json"]})
+        record(
+            batch,
+            EventType.GATHERING_COMPLETED,
+            {"version": RESULT_VERSION, "total_files": batch.total_files, "chart_files": [f"{result_key}/statistics.json"]},
+        )
         enqueue("diagnose", batch.pk)
 
 

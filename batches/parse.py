@@ -57,6 +57,12 @@ def release_file(batch_id: UUID, claimed: parsing.Claim, again: parsing.TryAgain
         record(
             batch,
             EventType.FILE_RELEASED,
-            {"file_id": str(claimed.file_id), "code": again.code, "reason": again.reason[:500], "attempt": claimed.attempt, "delay_s": int(again.delay.total_seconds())},
+            {
+                "file_id": str(claimed.file_id),
+                "code": again.code,
+                "reason": again.reason[:500],
+                "attempt": claimed.attempt,
+                "delay_s": int(again.delay.total_seconds()),
+            },
         )
         enqueue("parse", claimed.file_id, delay=again.delay)

@@ -110,7 +110,10 @@ def rerun(batch: Batch, files: list[File], what: str, actor: str, reason: str) -
 def supersede(files: Iterable[File]) -> None:
     """A file is processed once: each gets a successor, and a late result of the old one meets a raised fence."""
     old = list(files)
-    new = [File(batch_id=file.batch_id, name=file.name, kind=file.kind, size=file.size, sha256=file.sha256, storage_key=file.storage_key) for file in old]
+    new = [
+        File(batch_id=file.batch_id, name=file.name, kind=file.kind, size=file.size, sha256=file.sha256, storage_key=file.storage_key)
+        for file in old
+    ]
     File.objects.bulk_create(new, batch_size=BULK_ROWS)
     for file, successor in zip(old, new, strict=True):
         file.superseded_by = successor
@@ -120,7 +123,12 @@ def supersede(files: Iterable[File]) -> None:
 
 def start(batch: Batch, transition: str, stage: str | None, what: str, actor: str, reason: str, files: list[str] | None = None) -> Batch:
     """Make the transition, note who wanted it and why, ring the stage."""
-    record(batch, EventType.RETRY_REQUESTED, {"what": what, "reason": reason, "files": (files or [])[:100], "file_count": len(files or [])}, actor=actor)
+    record(
+        batch,
+        EventType.RETRY_REQUESTED,
+        {"what": what, "reason": reason, "files": (files or [])[:100], "file_count": len(files or [])},
+        actor=actor,
+    )
     move(batch, transition, actor=actor)
     if stage:
         enqueue(stage, batch.pk)

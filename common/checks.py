@@ -36,7 +36,9 @@ def retry_outlasts_prefetch(**_: Any) -> list[CheckMessage]:
 
     needed = Conf.TIMEOUT * (1 + ceil((Conf.QUEUE_LIMIT + 1) / Conf.WORKERS)) + MARGIN_SECONDS
     if needed > Conf.RETRY:
-        return [Error(f"Q_CLUSTER retry={Conf.RETRY} s must be at least {needed} s for this timeout, queue_limit and workers", id="argus.E002")]
+        return [
+            Error(f"Q_CLUSTER retry={Conf.RETRY} s must be at least {needed} s for this timeout, queue_limit and workers", id="argus.E002")
+        ]
     return []
 
 

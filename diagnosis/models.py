@@ -49,7 +49,9 @@ class Finding(models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=Q(severity__in=FindingSeverity.values), name="finding_severity_known"),
-            models.CheckConstraint(condition=Q(from_ns__isnull=True) | Q(to_ns__isnull=True) | Q(to_ns__gte=models.F("from_ns")), name="finding_time_ordered"),
+            models.CheckConstraint(
+                condition=Q(from_ns__isnull=True) | Q(to_ns__isnull=True) | Q(to_ns__gte=models.F("from_ns")), name="finding_time_ordered"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -73,7 +75,9 @@ class SignalLimit(models.Model):
             models.UniqueConstraint(fields=["platform", "signal"], name="limit_once_per_platform"),
             models.UniqueConstraint(fields=["signal"], condition=Q(platform__isnull=True), name="limit_once_for_all_platforms"),
             models.CheckConstraint(condition=Q(low__isnull=False) | Q(high__isnull=False), name="limit_has_a_bound"),
-            models.CheckConstraint(condition=Q(low__isnull=True) | Q(high__isnull=True) | Q(low__lt=models.F("high")), name="limit_low_below_high"),
+            models.CheckConstraint(
+                condition=Q(low__isnull=True) | Q(high__isnull=True) | Q(low__lt=models.F("high")), name="limit_low_below_high"
+            ),
             models.CheckConstraint(condition=Q(duration_s__gte=0), name="limit_duration_not_negative"),
         ]
 

@@ -111,7 +111,8 @@ class File(ConcurrentTransitionMixin, models.Model):
             models.CheckConstraint(condition=Q(size__gt=0), name="file_not_empty"),
             models.CheckConstraint(condition=~Q(storage_key="") & ~Q(sha256=""), name="file_is_stored"),
             models.CheckConstraint(
-                condition=(Q(state=FileState.FAILED) & ~Q(error_class="") & ~Q(error_code="")) | (~Q(state=FileState.FAILED) & Q(error_class="", error_code="")),
+                condition=(Q(state=FileState.FAILED) & ~Q(error_class="") & ~Q(error_code=""))
+                | (~Q(state=FileState.FAILED) & Q(error_class="", error_code="")),
                 name="file_failed_has_reason",
             ),
             models.CheckConstraint(condition=~Q(state__in=READABLE) | ~Q(result_key=""), name="file_readable_has_result"),

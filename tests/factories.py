@@ -59,7 +59,6 @@ def user(name: str, *groups: str) -> User:
     return person
 
 
-
 def file(of: Batch, **fields) -> File:
     """A pending file whose object need not exist; counted in the batch."""
     fields = {"name": "drive.blf", "size": 10, "sha256": "0" * 64, "storage_key": f"raw/{of.pk}/{uuid.uuid4()}", **fields}

@@ -115,7 +115,8 @@ class ApiToken(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["vehicle", "slot"], condition=Q(revoked_at__isnull=True), name="token_two_live_per_vehicle"),
             models.CheckConstraint(
-                condition=Q(vehicle__isnull=True, slot__isnull=True) | Q(vehicle__isnull=False, slot__in=[1, 2]), name="token_slot_of_vehicle"
+                condition=Q(vehicle__isnull=True, slot__isnull=True) | Q(vehicle__isnull=False, slot__in=[1, 2]),
+                name="token_slot_of_vehicle",
             ),
         ]
 

@@ -52,7 +52,12 @@ def make_token(vehicle: Vehicle | None, scopes: Iterable[str], *, label: str, ac
                 raise TooManyTokens
             slot = free[0]
         token = ApiToken.objects.create(
-            vehicle=vehicle, slot=slot, label=label, key_id=key_id, secret_sha256=_digest(secret), scopes=sorted(str(scope) for scope in scopes)
+            vehicle=vehicle,
+            slot=slot,
+            label=label,
+            key_id=key_id,
+            secret_sha256=_digest(secret),
+            scopes=sorted(str(scope) for scope in scopes),
         )
         record_act(EventType.TOKEN_CREATED, {"key_id": key_id, "vehicle_id": str(vehicle.pk) if vehicle else None}, actor=actor)
     head = f"argus_v1_{key_id}_{secret}"

@@ -10,7 +10,10 @@ LENGTH = 17
 PATTERN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
 
 # 49 CFR 565.15(c): the value of each character, and the weight of each of the 17 positions (the check digit's own is 0).
-VALUES = {**{str(d): d for d in range(10)}, **dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True))}
+VALUES = {
+    **{str(d): d for d in range(10)},
+    **dict(zip("ABCDEFGHJKLMNPRSTUVWXYZ", (*range(1, 9), *range(1, 6), 7, 9, *range(2, 10)), strict=True)),
+}
 WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
 CHECK_POSITION = 8
 
