@@ -500,7 +500,7 @@ class _S3File(io.RawIOBase):
             span = f"bytes={self.at}-{self.at + wanted - 1}"
             answer = self.store.client.get_object(Bucket=self.store.bucket, Key=self.store.root + self.key, Range=span, IfMatch=self.etag)
             content = answer["Body"].read()
-        if len(content) != wanted:
+        if len(content) != wanted or answer["ETag"] != self.etag:  # not every store heeds If-Match
             raise StorageUnavailable
         memoryview(buffer).cast("B")[:wanted] = content
         self.at += wanted
