@@ -34,6 +34,9 @@ def parse_file(file_id: UUID) -> None:
         claimed = parsing.claim(file_id, worker_name())
         if claimed is None:
             return
+        if isinstance(claimed, parsing.NotDue):
+            enqueue("parse", file_id, delay=claimed.delay)
+            return
         databases = active_databases(batch.vehicle.platform_id)
     if isinstance(claimed, parsing.Exhausted):
         reason = f"The worker died {parsing.MAX_CRASHES} times while it parsed this file."

@@ -23,6 +23,7 @@ from parsers import sandbox
 
 MAX_CRASHES = 3
 CRASH_BACKOFF = (timedelta(seconds=10), timedelta(seconds=60), timedelta(seconds=300))
+SHORTEST_DELAY = timedelta(seconds=1)
 INFRA_BACKOFF_FIRST = timedelta(seconds=10)
 INFRA_BACKOFF_LONGEST = timedelta(hours=1)
 
@@ -57,6 +58,13 @@ class Exhausted:
 
     file_id: UUID
     fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """The file waits for a later attempt. The doorbell came early: the queue goes by a host's clock, the file by the database's."""
+
+    delay: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Lost:
 Outcome = Readable | Unreadable | TryAgain | Lost
 
 
-def claim(file_id: UUID, worker: str) -> Claim | Exhausted | None:
+def claim(file_id: UUID, worker: str) -> Claim | NotDue | Exhausted | None:
     """Take the file for one attempt; None when there is nothing to do. The caller is in a transaction and holds the batch locked.
 
     The attempt is counted here, before a byte is read: a file that kills its worker cannot come back uncounted.
@@ -104,14 +112,17 @@ def claim(file_id: UUID, worker: str) -> Claim | Exhausted | None:
     file = (
         File.objects.select_for_update()
         .annotate(
+            now=Now(),
             is_due=_truth(Q(next_attempt_at__lte=Now())),
             is_expired=_truth(Q(lease_until__lt=Now())),
         )
         .filter(pk=file_id, superseded_by__isnull=True)
         .first()
     )
-    if file is None or not file.is_due:
+    if file is None or file.state not in (FileState.PENDING, FileState.PARSING):
         return None
+    if not file.is_due:
+        return NotDue(max(file.next_attempt_at - file.now, SHORTEST_DELAY))
     crashed = False
     if file.state == FileState.PARSING:
         if not file.is_expired:
@@ -121,11 +132,9 @@ def claim(file_id: UUID, worker: str) -> Claim | Exhausted | None:
             fence = file.fence + 1
             File.objects.filter(pk=file_id).update(fence=fence, crash_count=F("crash_count") + 1, lease_until=EPOCH)
             return Exhausted(file_id, fence)
-    elif file.state == FileState.PENDING:
+    else:
         file.begin_parsing()
         file.save(update_fields=["state"])
-    else:
-        return None
     fence, crash_count = file.fence + 1, file.crash_count + crashed
     File.objects.filter(pk=file_id).update(
         fence=fence,

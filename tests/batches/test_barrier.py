@@ -193,7 +193,7 @@ def test_a_released_file_waits_for_its_delay_and_infra_is_not_counted():
     file = File.objects.get(pk=one.file_id)
     assert (file.state, file.crash_count) == ("parsing", 0)
     with transaction.atomic():
-        assert parsing.claim(one.file_id, "other") is None
+        assert isinstance(parsing.claim(one.file_id, "other"), parsing.NotDue)
     File.objects.filter(pk=one.file_id).update(next_attempt_at=file.created_at - timedelta(days=1))
     with transaction.atomic():
         again = parsing.claim(one.file_id, "other")

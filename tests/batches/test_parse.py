@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from batches.models import Batch
 from files import storage
 from files.models import File
 from tests import factories
-from tests.queue import drain, waiting
+from tests.queue import drain, skip_delays, waiting
 
 pytestmark = pytest.mark.django_db
 
@@ -80,10 +83,8 @@ def test_storage_that_does_not_answer_is_tried_again_and_not_counted(monkeypatch
     file = only_file(batch)
     assert (file.state, file.crash_count, file.attempt) == ("parsing", 0, 1)
     assert waiting() == [("parse", str(file.pk))]
-    File.objects.filter(pk=file.pk).update(next_attempt_at=file.created_at)
-    from datetime import timedelta
-
-    drain(later=timedelta(hours=2))
+    skip_delays()
+    drain()
     assert Batch.objects.get(pk=batch.pk).state == "completed"
 
 
@@ -91,16 +92,14 @@ def test_storage_that_does_not_answer_is_tried_again_and_not_counted(monkeypatch
     ("kind", "sentence"), [("signal", "crashed"), ("memory", "memory"), ("cpu", "computing time"), ("stall", "no progress")]
 )
 def test_a_child_that_dies_is_tried_three_times_and_then_the_file_fails(monkeypatch, kind, sentence):
-    from datetime import timedelta
-
     from files import parsing
     from parsers import sandbox
 
     batch = factories.uploaded({"a.log": factories.CANDUMP})
     monkeypatch.setattr(sandbox, "run", lambda *_: sandbox.Crashed(kind, "as the test wants"))
     for _ in range(parsing.MAX_CRASHES):
-        File.objects.filter(batch=batch).update(next_attempt_at=batch.created_at)
-        drain(later=timedelta(hours=1))
+        drain()
+        skip_delays()
     file = only_file(batch)
     assert (file.state, file.error_class, file.error_code, file.attempt) == ("failed", "crash", f"parser_{kind}", 3)
     assert sentence in file.error
@@ -112,3 +111,14 @@ def test_the_output_of_an_attempt_lies_under_its_own_fence():
     file = only_file(batch)
     assert file.result_key == f"results/{file.pk}/{file.fence}"
     assert storage.exists(f"{file.result_key}/summary.json")
+
+
+def test_a_doorbell_that_rings_too_early_is_rung_again_when_the_file_is_due():
+    batch = factories.uploaded({"a.log": factories.CANDUMP})
+    File.objects.filter(batch=batch).update(next_attempt_at=timezone.now() + timedelta(minutes=5))
+    drain()
+    assert only_file(batch).state == "pending"
+    assert waiting() == [("parse", str(only_file(batch).pk))]
+    skip_delays()
+    drain()
+    assert Batch.objects.get(pk=batch.pk).state == "completed"
