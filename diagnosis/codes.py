@@ -352,7 +352,7 @@ def of_j1939(spn: int, fmi: int) -> Meaning:
 
 
 ACTIONS = {
-    "P": "Read the freeze frame with a tester, look at the signals at the time it first came, then check the named component and its wiring.",
+    "P": "Read the freeze frame with a tester, look at the signals when it first came, then check the named component and its wiring.",
     "C": "Check the named sensor or actuator, its plug and its wiring; compare it with its siblings in the plot.",
     "B": "Check the named component, its plug and its wiring.",
     "U": "Check supply, ground and bus wiring of the control unit that is missing; look for gaps in its messages.",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -74,7 +75,6 @@ class FileResult:
     open: Callable[[str], BinaryIO]
     first_ns: int | None = None
     last_ns: int | None = None
-    _names: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def summary(self) -> Json:
@@ -92,7 +92,6 @@ class FileResult:
         self.__dict__.pop("summary", None)
 
     def _part(self, index: int, stream: Json) -> StreamPart:
-        names = tuple(signal["name"] for signal in stream["signals"])
         return StreamPart(
             identity(stream),
             stream["name"],
@@ -102,7 +101,7 @@ class FileResult:
             stream["first_ns"],
             stream["last_ns"],
             stream["period_ns"],
-            self._names.setdefault(names, names),
+            tuple(sys.intern(signal["name"]) for signal in stream["signals"]),
         )
 
     def read(self, key: str, signals: Sequence[str]) -> Columns:

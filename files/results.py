@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from common.errors import NotFound
 from files import storage
 from files.models import File
 from files.plots import PlotData, plot_parts
-from files.result_files import Block, FileResult, Results
+from files.result_files import Block, FileResult, Results, StreamPart
 
 if TYPE_CHECKING:
     from batches.models import Batch
@@ -21,6 +21,23 @@ __all__ = ["STATISTICS", "Block", "FileResult", "PlotData", "Results", "batch_re
 STATISTICS = "statistics.json"
 MAX_STATISTICS = 256 << 20
 FAR = (1 << 63) - 1
+KNOWN_FILES = 4096
+
+
+class StoredResult(FileResult):
+    """A result in storage. What streams it has is remembered by the process: an attempt writes its result once, under a key of its own."""
+
+    result_key: str
+
+    @cached_property
+    def parts(self) -> list[StreamPart]:
+        """As FileResult's; a plot of many files reads no summary twice."""
+        return _parts(self.result_key)
+
+
+@lru_cache(maxsize=KNOWN_FILES)
+def _parts(result_key: str) -> list[StreamPart]:
+    return FileResult("", result_key, 0, partial(_open, result_key)).parts
 
 
 def file_results(batch: Batch) -> Results:
@@ -28,11 +45,12 @@ def file_results(batch: Batch) -> Results:
     rows = list(File.objects.readable().filter(batch=batch).values_list("pk", "name", "result_key", "facts"))
     times = {pk: _ends(facts) for pk, _, _, facts in rows}
     rows.sort(key=lambda row: (FAR if times[row[0]][0] is None else times[row[0]][0], row[1], row[0]))
-    names: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return Results(
-        FileResult(str(pk), name, order, partial(_open, result_key), *times[pk], names)
-        for order, (pk, name, result_key, _) in enumerate(rows)
-    )
+    found = Results()
+    for order, (pk, name, result_key, _) in enumerate(rows):
+        result = StoredResult(str(pk), name, order, partial(_open, result_key), *times[pk])
+        result.result_key = result_key
+        found.append(result)
+    return found
 
 
 def batch_result(batch: Batch) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ RULE = "clock"
 VERSION = "1"
 TITLE = "a clock that was wrong or was changed while recording"
 
-SET_CLOCK = "Have the logger set its clock (GNSS, NTP or a buffered real-time clock) before it records; the times of this batch are kept as written."
+SET_CLOCK = "Have the logger set its clock (GNSS, NTP, buffered clock) before it records. Times of this batch are kept as written."
 
 
 def find(evidence: Evidence) -> Iterator[FoundFinding]:
@@ -29,7 +29,7 @@ def find(evidence: Evidence) -> Iterator[FoundFinding]:
     if dateless:
         yield _undated(
             dateless,
-            f"{_names(dateless)} {'has' if len(dateless) == 1 else 'have'} no date: the times count from the start of the recording (from 0, "
+            f"{_names(dateless)} {'has' if len(dateless) == 1 else 'have'} no date: times count from the start of the recording (from 0, "
             "as on 1970-01-01); the clock of the logger was not set, or it writes relative times.",
         )
     if "mixed" in time["flags"]:
