@@ -135,7 +135,7 @@ def claim(file_id: UUID, worker: str) -> Claim | NotDue | Exhausted | None:
     else:
         file.begin_parsing()
         file.save(update_fields=["state"])
-    fence, crash_count = file.fence + 1, file.crash_count + crashed
+    fence, crash_count = file.fence + 1, file.crash_count + int(crashed)
     File.objects.filter(pk=file_id).update(
         fence=fence,
         attempt=F("attempt") + 1,
@@ -207,7 +207,7 @@ def release(claimed: Claim, again: TryAgain) -> bool:
         _mine(claimed).update(
             lease_until=EPOCH,
             fence=F("fence") + 1,
-            crash_count=F("crash_count") + (again.error_class == ErrorClass.CRASH),
+            crash_count=F("crash_count") + int(again.error_class == ErrorClass.CRASH),
             next_attempt_at=from_now(again.delay),
         )
     )
