@@ -1,7 +1,7 @@
 """Walks the objects of a BLF file, inside and outside of containers, into frame columns."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from parsers._core.columns cimport MAX_PAYLOAD, FrameColumns, NumberTable
@@ -28,6 +28,8 @@ cdef enum:
     CAN_FD_MESSAGE_64 = 101
     CAN_FD_ERROR_64 = 104
 
+    SHORT_FRAME = 48  # object of type 1: full header, then as read_classic reads it
+    LONG_FRAME = 56  # the same with 8 more bytes behind the data: type 86
     BASE_HEADER = 16  # LOBJ, u16 header size, u16 header version, u32 object size, u32 type
     FULL_HEADER = 32  # u32 flags at 16, u64 time at 24 in header versions 1 and 2
     FD64_FIXED = 40  # bytes before the data of type 101
@@ -78,6 +80,12 @@ REASONS = {
     BAD_LENGTH: "CAN FD frame longer than 64 bytes",
     TOO_SHORT: "object is shorter than the frame it holds",
 }
+
+
+# The first 8 bytes of an object without the header version, and the next 8, size and type, of the two that read_run takes
+cdef uint64_t PLAIN_HEADER = <uint64_t>FULL_HEADER << 32 | <uint64_t>0x4A424F4C
+cdef uint64_t PLAIN_SHORT = <uint64_t>CAN_MESSAGE << 32 | SHORT_FRAME
+cdef uint64_t PLAIN_LONG = <uint64_t>CAN_MESSAGE2 << 32 | LONG_FRAME
 
 
 cdef struct BadSpan:
@@ -196,6 +204,8 @@ cdef class BlfScanner:
         cdef const uint8_t* found
         cdef Py_ssize_t near = at + MOST_PADDING + 4
         if self.damage_at < 0:
+            if end - at >= 4 and memcmp(start + at, b"LOBJ", 4) == 0:
+                return at
             # Writers pad some objects to four bytes and some not, whatever the size says: look as far as the padding can be.
             found = find_signature(start + at, start + (near if near < end else end), self.top)
             if found != NULL:
@@ -249,6 +259,11 @@ cdef class BlfScanner:
                     if final:
                         self.note(self.skip_at, base + end - self.skip_at, CUT)
                         self.skip_left = 0
+                    return at
+            if self.damage_at < 0:
+                at = self.read_run(start, at, end)
+                if self.columns.is_full():
+                    self.status = FULL
                     return at
             found = self.find_object(start, at, end, base, final)
             if found < 0:
@@ -311,6 +326,82 @@ cdef class BlfScanner:
                 return at
             else:
                 self.kinds[head.kind if head.kind < TYPES - 1 else TYPES - 1] += 1
+
+    cdef Py_ssize_t read_run(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+        """Reads classic data frames that follow each other without padding, most of most files; returns where something else stands.
+
+        What is not wholly ordinary (remote, a time too large, a channel not seen yet, a cut object) is left to `read_can`, byte for byte.
+        """
+        cdef int64_t* t_ns = self.columns.t_ns
+        cdef uint16_t* channel = self.columns.channel
+        cdef uint32_t* arbitration_id = self.columns.arbitration_id
+        cdef uint8_t* flags = self.columns.flags
+        cdef uint8_t* length = self.columns.length
+        cdef uint32_t* data_offset = self.columns.data_offset
+        cdef uint8_t* data = self.columns.data
+        cdef Py_ssize_t i = self.columns.count, room = self.columns.capacity
+        cdef uint32_t used = self.columns.used
+        cdef int64_t shift = self.shift_ns
+        cdef uint64_t most = <uint64_t>0x7FFFFFFFFFFFFFFF - <uint64_t>(shift if shift > 0 else 0)
+        cdef uint64_t most_10_us = most // 10000
+        cdef int32_t known = -1, index = 0  # channel number and its index
+        cdef const int32_t* index_of = self.numbers.index
+        cdef const uint8_t* object
+        cdef uint64_t signature, size_and_type, time, payload
+        cdef uint32_t time_flags, size, can_id
+        cdef uint16_t number
+        cdef uint8_t bits, stored
+        if self.max_record < LONG_FRAME:
+            return at
+        while i < room and end - at >= SHORT_FRAME:
+            object = start + at
+            memcpy(&signature, object, 8)
+            memcpy(&size_and_type, object + 8, 8)
+            size = <uint32_t>size_and_type
+            if (
+                signature & <uint64_t>0xFFFFFFFFFFFF != PLAIN_HEADER
+                or (size_and_type != PLAIN_SHORT and size_and_type != PLAIN_LONG)
+                or end - at < size
+            ):
+                break
+            memcpy(&time_flags, object + 16, 4)
+            memcpy(&time, object + 24, 8)
+            memcpy(&number, object + 32, 2)
+            bits, stored = object[34], object[35]
+            memcpy(&can_id, object + 36, 4)
+            memcpy(&payload, object + 40, 8)
+            if bits & 0x80:
+                break
+            if time_flags & TIME_IS_NS:
+                if time > most:
+                    break
+            else:
+                if time > most_10_us:
+                    break
+                time *= 10000
+            if number != known:
+                index = index_of[number]
+                if index < 0:
+                    break
+                known = number
+            if stored < 8:
+                payload &= ~(~<uint64_t>0 << 8 * stored)
+            else:
+                stored = 8
+            t_ns[i] = <int64_t>time + shift
+            channel[i] = <uint16_t>index
+            arbitration_id[i] = can_id & EXTENDED_IDS
+            flags[i] = (TX if bits & 1 else 0) | (EXTENDED if can_id & EXTENDED_BIT else 0)
+            length[i] = stored
+            data_offset[i] = used
+            memcpy(data + used, &payload, 8)
+            used += 8
+            i += 1
+            at += size
+        self.columns.total += i - self.columns.count
+        self.columns.count = i
+        self.columns.used = used
+        return at
 
     cdef int read_can(self, Cursor* cur, const Head* head) except -1 nogil:
         """One CAN object; READ, or the reason why it could not be read."""
