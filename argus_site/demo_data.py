@@ -20,14 +20,14 @@ DBC = Path(__file__).resolve().parent.parent / "demo" / "argus_demo.dbc"
 PEOPLE = {"support": False, "ops": False, "admin": True}
 LIMITS = [
     (
-        "EngineCoolantTemp",
+        "CoolantTemperature",
         None,
         115.0,
         5.0,
         FindingSeverity.CRITICAL,
         "Stop the vehicle, let the engine cool, check coolant level, pump and fan.",
     ),
-    ("BatteryVoltage", 11.0, 15.5, 10.0, FindingSeverity.WARNING, "Check battery, alternator and its belt."),
+    ("BatteryVoltage", 40.0, 54.0, 10.0, FindingSeverity.WARNING, "Check the 48 V battery and its converter."),
 ]
 
 
