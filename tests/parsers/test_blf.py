@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import struct
 import zlib
 from typing import ClassVar
@@ -64,6 +66,37 @@ def one(item: bytes) -> str:
 )
 def test_an_object_becomes_a_frame(item: bytes, row: str) -> None:
     assert one(item) == row
+
+
+@pytest.mark.parametrize("start", [(2024, 12, 2, 31, 14, 9, 40, 222), (2024, 12, 2, 30, 14, 9, 40, 222), (2025, 1, 3, 1, 0, 0, 0, 0)])
+def test_frames_read_in_a_run_equal_those_read_one_by_one(start: tuple[int, ...]) -> None:
+    rng = random.Random(3)
+    ends = [(1 << 63) - 1, 1 << 63, ((1 << 63) - 1) // 10000, ((1 << 63) - 1) // 10000 + 1, (1 << 64) - 1]
+
+    def objects(version: int) -> list[bytes]:
+        rng.seed(3)
+        made: list[bytes] = []
+        for _ in range(3000):
+            head = rng.choice([1, 1, 1, 2, 7]), rng.choice([0, 0, 0, 1, 0x80, 0x81, 255]), rng.choice([0, 3, 8, 8, 8, 9, 255])
+            body = struct.pack("<HBBI", *head, rng.getrandbits(32)) + rng.randbytes(8)
+            kind = rng.choice([1, 1, 1, 86])
+            body += bytes(8) if kind == 86 else b""
+            time = rng.choice([*ends, *(rng.randrange(1 << 49) for _ in range(60))])
+            cut = rng.randrange(len(body)) if rng.random() < 0.01 else len(body)
+            made.append(
+                blf_object(kind, body[:cut], time=time, flags=rng.choice([2, 2, 1]), version=version) + bytes(rng.choice([0] * 20 + [4]))
+            )
+        return made
+
+    # Only headers of 32 bytes are read in runs. The second file's start, before or after the first's, moves all times.
+    outcomes = []
+    for version in (1, 2):
+        items = objects(version)
+        joined = blf(items[:100]) + blf([blf_container(b"".join(items[100:]))], start=start)
+        lines, recording = read(BlfParser(), joined, Limits(block_frames=97))
+        outcomes.append((lines, recording.channels, [re.sub(r"\d+ bytes( at \d+)?", "", problem.reason) for problem in recording.problems]))
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0][0]) > 2500
 
 
 @pytest.mark.parametrize(
