@@ -79,7 +79,7 @@ class FileResult:
     @cached_property
     def summary(self) -> Json:
         """summary.json, checked; kept until `forget`. Raises what `parsers.results.reader.read_summary` and the storage raise."""
-        with self.open(SUMMARY) as file:
+        with in_memory(self.open(SUMMARY)) as file:
             return read_summary(file)
 
     @cached_property
