@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Iterator
@@ -90,7 +89,7 @@ def announced_sha256(request: HttpRequest) -> str:
         if match := SHA256.search(request.META.get(header, "")):
             try:
                 digest = base64.b64decode(match[1][1:-1], validate=True) if match[1][:1] == match[1][-1:] == ":" else b""
-            except binascii.Error:
+            except ValueError:
                 digest = b""
             if len(digest) != 32:
                 raise InvalidField("The digest must be sha-256=:<base64 of 32 bytes>:")
@@ -163,7 +162,7 @@ class MultipartFile:
         self._body = Body(request, settings.ARGUS_MAX_MULTIPART_BYTES)
         # The first delimiter may stand at the very start: with a line break before it, it looks like the others.
         self._buffer = bytearray(b"\r\n")
-        self._expect(self._delimiter + b"\r\n")
+        self._expect(self._delimiter)
         self.name = self._file_name(self._headers())
 
     def chunks(self) -> Iterator[bytes]:
@@ -199,12 +198,14 @@ class MultipartFile:
         del self._buffer[: len(text)]
 
     def _headers(self) -> bytes:
-        """The part's headers, their length bounded."""
+        """The part's headers, their length bounded; the line break behind the delimiter belongs to them, or none would end like some."""
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > PART_HEADER_BYTES:
                 raise MalformedBody(f"The headers of the part have more than {PART_HEADER_BYTES} bytes.")
             self._more()
-        headers = bytes(self._buffer[:end])
+        if self._buffer[:2] != b"\r\n":
+            raise MalformedBody("The form has no field `file`.")
+        headers = bytes(self._buffer[2:end])
         del self._buffer[: end + 4]
         return headers
 
