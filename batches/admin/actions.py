@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser, User
 
-from batches import retrigger
+from batches import intake, retrigger
 from batches.models import RUNNING, Batch, BatchState, S
 
 RETRIGGER, CANCEL, DELETE = "batches.retrigger_batch", "batches.cancel_batch", "batches.delete_batch"
@@ -44,6 +44,13 @@ def stage_can_be_retried(batch: Batch) -> bool:
 def ended(batch: Batch) -> bool:
     """Completed or failed: it can run again."""
     return batch.state in {S.COMPLETED, S.FAILED}
+
+
+def delete(batch_id: UUID, *, actor: str, seen_fence: int, reason: str = "") -> None:
+    """Delete what the user has seen. Raises SomebodyElseActed when the batch runs again meanwhile, NotFound, StorageUnavailable."""
+    if Batch.objects.filter(pk=batch_id).exclude(fence=seen_fence).exists():
+        raise retrigger.SomebodyElseActed
+    intake.delete_batch(batch_id, actor=actor)
 
 
 ACTIONS = (
@@ -112,6 +119,17 @@ ACTIONS = (
         retrigger.cancel,
         "The batch is cancelled.",
         ask="Cancel this batch? A cancelled batch cannot be started again.",
+        danger=True,
+    ),
+    Action(
+        "delete",
+        "Delete",
+        "Removes the batch with its files, results, findings, notes and history. One event remains that says who deleted it.",
+        DELETE,
+        lambda batch: True,
+        delete,
+        "The batch is deleted.",
+        ask="Delete this batch and everything that belongs to it? This cannot be undone.",
         danger=True,
     ),
 )

@@ -272,19 +272,20 @@ class BatchAdmin(admin.ModelAdmin):
                 **head(batch),
             }
             return TemplateResponse(request, "admin/batches/batch/confirm.html", context)
-        else:
-            self._perform(request, action, batch_id, int(fence))
+        elif self._perform(request, action, batch_id, int(fence)) and action.name == "delete":
+            return HttpResponseRedirect(reverse("admin:batches_batch_changelist"))
         return HttpResponseRedirect(reverse("admin:batches_batch_change", args=[batch_id]))
 
-    def _perform(self, request: HttpRequest, action: actions.Action, batch_id: UUID, fence: int) -> None:
+    def _perform(self, request: HttpRequest, action: actions.Action, batch_id: UUID, fence: int) -> bool:
         try:
             actions.perform(
                 action, batch_id, actor=user_actor(request.user), seen_fence=fence, reason=request.POST.get("reason", "")[:LONGEST_REASON]
             )
         except ArgusError as error:
             messages.error(request, f"{error.detail} {error.action}")
-        else:
-            messages.success(request, action.done)
+            return False
+        messages.success(request, action.done)
+        return True
 
     def _seen(self, request: HttpRequest, batch_id: UUID) -> Batch:
         """The batch, for somebody who may look at it."""

@@ -10,7 +10,7 @@ import structlog
 from django.http import HttpRequest
 from django.urls import reverse
 
-from batches.admin import actions, queries, report
+from batches.admin import actions, plots, queries, report
 from batches.admin.history import history
 from batches.admin.stages import severity_pill, stages, state_pill
 from batches.models import ENDED, Batch, BatchState
@@ -62,7 +62,7 @@ def page(request: HttpRequest, batch: Batch) -> dict[str, Any]:
     statistics, trouble = read_statistics(batch)
     files, findings = queries.files_of(batch), queries.findings_of(batch)
     problems = report.doubts(batch, files, statistics)
-    chosen = list(dict.fromkeys(request.GET.getlist("signal")))[:8]
+    chosen = list(dict.fromkeys(request.GET.getlist("signal")))[: plots.MOST_SIGNALS] or report.first_plottable(findings, statistics)
     return {
         **head(batch),
         "actions": actions.allowed(batch, request.user),

@@ -37,8 +37,6 @@ def data(request: HttpRequest, batch: Batch) -> JsonResponse:
         return JsonResponse({"error": str(error)}, status=400)
     try:
         plot = results.plot(batch, *key, first, last, points)
-    except KeyError:
-        return JsonResponse({"error": "The batch has no such signal."}, status=404)
     except ArgusError as error:
         return JsonResponse({"error": f"{error.detail} {error.action}"}, status=error.status)
     except ParseError:
@@ -71,7 +69,7 @@ def picture(request: HttpRequest, batch: Batch) -> HttpResponse:
             continue
         try:
             panels.append((key, parsed, results.plot(batch, *parsed, first, last, PICTURE_POINTS)))
-        except (KeyError, ArgusError, ParseError):
+        except (ArgusError, ParseError):
             continue
     body = format_html_join(
         "", "{}", ((_panel(place, parsed[1], plot, report.is_absolute(statistics)),) for place, (_, parsed, plot) in enumerate(panels))

@@ -146,6 +146,12 @@ def plot_link(finding: Finding, known: dict[str, list[str]]) -> str:
     return f"?{urlencode(query)}#plot"
 
 
+def first_plottable(findings: list[Finding], statistics: dict[str, Any] | None) -> list[str]:
+    """What the plot begins with when the address names nothing: the signal of the worst finding that has one."""
+    known = {(entry["stream"], entry["signal"]) for entry in (statistics or {}).get("signals") or []}
+    return next(([signal_key(finding.stream, finding.signal)] for finding in findings if (finding.stream, finding.signal) in known), [])
+
+
 def marks(findings: list[Finding]) -> list[dict[str, str]]:
     """Ranges that the plot shades: nanoseconds as text, because they exceed what JavaScript counts exactly."""
     return [

@@ -54,6 +54,18 @@
     line.classList.toggle("hidden", !text);
   };
 
+  /** Labels of the time axis: 24 hours, as fine as the ticks are apart, with the date where it begins or changes. */
+  const times = (chart, ticks, axis, space, step) => {
+    let before = "";
+    return ticks.map((tick) => {
+      const [date, time] = clock(tick).split(" ");
+      const short = step >= 86400 ? "" : step >= 60 ? time.slice(0, 5) : step >= 1 ? time.slice(0, 8) : time;
+      const label = date === before ? short : `${short}\n${date}`;
+      before = date;
+      return label;
+    });
+  };
+
   // -- data -------------------------------------------------------------------------------------------------------------
 
   const whole = () => range[0] <= FULL[0] && range[1] >= FULL[1];
@@ -68,6 +80,23 @@
     return parameters;
   };
 
+  /** Points at one and the same time become one, from the lowest to the highest: joining signals keeps one point for each time. */
+  const distinct = (body) => {
+    const x = [], low = [], high = [];
+    body.t.forEach((ms, i) => {
+      const at = ORIGIN + ms / 1000, last = x.length - 1;
+      if (last < 0 || at !== x[last]) {
+        x.push(at);
+        low.push(body.low[i]);
+        high.push(body.high[i]);
+      } else if (body.low[i] !== null) {
+        low[last] = low[last] === null ? body.low[i] : Math.min(low[last], body.low[i]);
+        high[last] = high[last] === null ? body.high[i] : Math.max(high[last], body.high[i]);
+      }
+    });
+    return { x, low, high };
+  };
+
   const load = async (signal, abort) => {
     const parameters = new URLSearchParams({ signal: signal.key, t0: config.t0, points: String(Math.max(300, Math.round(canvas.clientWidth))) });
     if (!whole()) {
@@ -80,7 +109,7 @@
     if (answer.redirected) throw new Error("You are logged out. Reload the page.");
     const body = await answer.json();
     if (!answer.ok) throw new Error(body.error || `The server answered ${answer.status}.`);
-    signal.data = { ...body, x: body.t.map((ms) => ORIGIN + ms / 1000) };
+    signal.data = { ...body, ...distinct(body) };
     if (body.unit) signal.unit = body.unit;
   };
 
@@ -121,12 +150,14 @@
     ctx.clip();
     const names = new Set([...signals.values()].map((signal) => signal.name));
     for (const mark of config.marks) {
-      if (mark.signal && !names.has(mark.signal)) continue;
+      // A finding of a shown signal shades the plot; one without a signal (a fault code) is a bar along the top.
+      const own = names.has(mark.signal);
+      if (mark.signal && !own) continue;
       const left = chart.valToPos(toX(mark.from), "x", true);
       const right = chart.valToPos(toX(mark.to), "x", true);
       if (right < bbox.left || left > bbox.left + bbox.width) continue;
-      ctx.fillStyle = faint(colour(`--mark-${mark.severity}`), 0.18);
-      ctx.fillRect(left, bbox.top, Math.max(2, right - left), bbox.height);
+      ctx.fillStyle = faint(colour(`--mark-${mark.severity}`), own ? 0.16 : 0.7);
+      ctx.fillRect(left, bbox.top, Math.max(2, right - left), own ? bbox.height : 5 * devicePixelRatio);
     }
     ctx.restore();
   };
@@ -135,7 +166,7 @@
     const ink = colour("--text-quiet");
     const grid = { stroke: colour("--border"), width: 1 };
     const scales = { x: { time: config.absolute, range: () => range } };
-    const axes = [{ stroke: ink, grid, ticks: grid }];
+    const axes = [{ stroke: ink, grid, ticks: grid, ...(config.absolute ? { values: times, space: 80 } : { values: (chart, ticks) => ticks.map((tick) => `${formatted(tick)} s`) }) }];
     const series = [{}];
     const bands = [];
     for (const signal of shown) {
@@ -146,7 +177,7 @@
         const choices = signal.data && signal.data.choices;
         axes.push({
           scale, side: left ? 3 : 1, stroke: ink, label: choices ? signal.name : signal.unit, labelSize: 18, ticks: grid,
-          size: choices ? 90 : 62, grid: left && axes.length === 1 ? grid : { show: false },
+          size: choices ? 110 : 62, grid: left && axes.length === 1 ? grid : { show: false },
           values: (chart, ticks) => ticks.map((tick) => (choices ? choices[tick] || "" : formatted(tick))),
           ...(choices ? { incrs: [1, 2, 5, 10, 20, 50, 100, 1000, 10000] } : {}),
         });
@@ -175,7 +206,7 @@
     describe();
     if (!shown.length) return;
     ours = true;
-    const joined = uPlot.join(shown.map((signal) => [signal.data.x, signal.data.high, signal.data.low]), shown.map(() => [0, 2, 2]));
+    const joined = uPlot.join(shown.map((signal) => [signal.data.x, signal.data.high, signal.data.low]), shown.map(() => [0, 1, 1]));
     plot = new uPlot(options(shown), joined, canvas);
     ours = false;
     readOut(plot);
@@ -240,7 +271,7 @@
         }
         text = least > most ? "no samples here" : `${named(signal, least)} … ${named(signal, most)}`;
       } else {
-        let i = nearest(x, at);
+        const i = nearest(x, at);
         text = i < 0 ? "–" : low[i] === high[i] ? named(signal, high[i]) : `${named(signal, low[i])} … ${named(signal, high[i])}`;
       }
       signal.value.textContent = `${text} ${signal.unit}`;
