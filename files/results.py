@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
+from uuid import UUID
 
 from common.errors import NotFound
 from files import storage
@@ -13,15 +14,21 @@ from files.models import File
 from files.plots import PlotData, plot_parts
 from files.result_files import Block, FileResult, Results, StreamPart
 
-if TYPE_CHECKING:
-    from batches.models import Batch
-
 __all__ = ["STATISTICS", "Block", "FileResult", "PlotData", "Results", "batch_result", "file_results", "plot", "series"]
 
 STATISTICS = "statistics.json"
 MAX_STATISTICS = 256 << 20
 FAR = (1 << 63) - 1
 KNOWN_FILES = 4096
+
+
+class Batch(Protocol):
+    """What of a batch is needed here: which it is, and where its merged result lies (empty before it is gathered)."""
+
+    @property
+    def pk(self) -> UUID: ...
+    @property
+    def result_key(self) -> str: ...
 
 
 class StoredResult(FileResult):
@@ -42,7 +49,7 @@ def _parts(result_key: str) -> list[StreamPart]:
 
 def file_results(batch: Batch) -> Results:
     """The current readable files of a batch, ordered by first recorded time, then name. One query; results are read when asked for."""
-    rows = list(File.objects.readable().filter(batch=batch).values_list("pk", "name", "result_key", "facts"))
+    rows = list(File.objects.readable().filter(batch_id=batch.pk).values_list("pk", "name", "result_key", "facts"))
     times = {pk: _ends(facts) for pk, _, _, facts in rows}
     rows.sort(key=lambda row: (FAR if times[row[0]][0] is None else times[row[0]][0], row[1], row[0]))
     found = Results()
