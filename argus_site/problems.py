@@ -20,15 +20,19 @@ log = structlog.get_logger("argus.problem")
 CONTENT_TYPE = "application/problem+json"
 NAMED_FIELDS = 3
 
-# What the framework refuses by itself: status -> code, what the caller can do.
+# What the framework refuses by itself: status -> code, title, what the caller can do.
 FRAMEWORK = {
-    401: ("not_authenticated", "Send a valid token: Authorization: Bearer argus_v1_…"),
-    403: ("permission_denied", "Use a token or login that has this right."),
-    404: (NotFound.code, NotFound.action),
-    405: ("method_not_allowed", "Use one of the methods in the Allow header."),
-    406: ("not_acceptable", "Ask for application/json."),
-    415: ("unsupported_media_type", "Send application/json, or multipart/form-data for files."),
-    429: ("throttled", "Slow down."),
+    401: ("not_authenticated", "The request has no valid token", "Send a valid token: Authorization: Bearer argus_v1_…"),
+    403: ("permission_denied", "The token or login lacks the right", "Use a token or login that has this right."),
+    404: (NotFound.code, NotFound.title, NotFound.action),
+    405: ("method_not_allowed", "The address does not know this method", "Use one of the methods in the Allow header."),
+    406: ("not_acceptable", "There is no such representation", "Ask for application/json."),
+    415: (
+        "unsupported_media_type",
+        "The body has a media type that is not read",
+        "Send application/json, or multipart/form-data for files.",
+    ),
+    429: ("throttled", "Too many requests", "Slow down."),
 }
 
 
@@ -99,8 +103,8 @@ class BugFound(ArgusError):
 def _of_framework(error: exceptions.APIException) -> ArgusError:
     """Authentication, permission, negotiation, throttling."""
     refused = ArgusError(str(error.detail))
-    refused.status, refused.title = error.status_code, str(error.default_detail)
-    refused.code, refused.action = FRAMEWORK.get(error.status_code, (ArgusError.code, ArgusError.action))
+    refused.status = error.status_code
+    refused.code, refused.title, refused.action = FRAMEWORK.get(error.status_code, (ArgusError.code, ArgusError.title, ArgusError.action))
     if error.status_code == 429:
         refused.retryable, refused.retry_after = True, int(getattr(error, "wait", None) or 1)
     return refused

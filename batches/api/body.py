@@ -199,12 +199,14 @@ class MultipartFile:
 
     def _headers(self) -> bytes:
         """The part's headers, their length bounded; the line break behind the delimiter belongs to them, or none would end like some."""
+        while len(self._buffer) < 2:
+            self._more()
+        if self._buffer[:2] != b"\r\n":
+            raise MalformedBody("The form has no field `file`.")
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > PART_HEADER_BYTES:
                 raise MalformedBody(f"The headers of the part have more than {PART_HEADER_BYTES} bytes.")
             self._more()
-        if self._buffer[:2] != b"\r\n":
-            raise MalformedBody("The form has no field `file`.")
         headers = bytes(self._buffer[2:end])
         del self._buffer[: end + 4]
         return headers

@@ -26,7 +26,10 @@ class NewestFirst(CursorPagination):
             cursor = super().decode_cursor(request)
         except NotFound as error:
             raise InvalidField("cursor: it was not made here.") from error
-        position: Any = cursor.position if cursor else None
-        if position is not None and not is_position(position):
+        if cursor is None:
+            return None
+        position: Any = cursor.position
+        # The decoder takes any text; one without meaning would be the first page.
+        if (position is None and not cursor.offset and not cursor.reverse) or (position is not None and not is_position(position)):
             raise InvalidField("cursor: it was not made here.")
         return cursor

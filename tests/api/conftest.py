@@ -73,7 +73,7 @@ class Caller(Client):
     def complete(self, batch_id: str, body: Any = None) -> Any:
         """Say complete."""
         path = f"{API}/{batch_id}/complete"
-        return self.post(path) if body is None else self.post(path, body, content_type="application/json")
+        return self.generic("POST", path) if body is None else self.post(path, body, content_type="application/json")
 
 
 def refused(answer: Any, status: int, code: str) -> dict[str, Any]:
