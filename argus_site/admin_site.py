@@ -6,7 +6,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.apps import AdminConfig
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 
 # task -> models (app label, name) in the order of the sidebar
 SECTIONS = {
@@ -49,7 +50,7 @@ class ArgusAdminSite(admin.AdminSite):
             sections.append(_section("Other", list(found.values())))
         return sections
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The dashboard."""
         from argus_site.dashboard import dashboard
 

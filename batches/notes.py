@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 
 from batches.models import Note
@@ -17,8 +17,9 @@ from events.record import record
 LONGEST = Note._meta.get_field("text").max_length or 10_000
 
 
-def add_note(batch_id: UUID, user: User, text: str) -> Note:
+def add_note(batch_id: UUID, user: User | AnonymousUser, text: str) -> Note:
     """Keep what `user` says about the batch, and tell of it. Raises NotFound, or InvalidField for an empty or too long text."""
+    assert isinstance(user, User), "who writes has logged in"
     text = text.replace("\r\n", "\n").replace("\x00", "").strip()
     if not text:
         raise InvalidField("The note is empty.")

@@ -20,7 +20,7 @@ NS = 10**9
 
 
 def visible(text: object) -> str:
-    """Text from a vehicle with every invisible or direction-changing character written as its escape, so that no name can pose as another."""
+    """Text with every invisible or direction-changing character written as its escape: no name can pose as another."""
     return INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
 
 
@@ -118,5 +118,5 @@ def percent(share: float | None) -> str:
 
 
 def pill(text: str, kind: str) -> SafeString:
-    """A small coloured label; `kind` picks the colour (ok, info, warning, error, critical, running, quiet), the text carries the meaning."""
+    """A small label; `kind` colours it (ok, info, warning, error, critical, running, quiet), the text carries the meaning."""
     return format_html('<span class="pill pill-{}">{}</span>', kind, text)

@@ -67,7 +67,7 @@ class PlatformAdmin(admin.ModelAdmin):
         counted = super().get_queryset(request).annotate(vehicle_count=Count("vehicles"))
         return counted.prefetch_related(Prefetch("signal_databases", queryset=slim, to_attr="used"))
 
-    def get_fields(self, request: HttpRequest, obj: Platform | None = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Platform | None = None) -> Any:
         """Databases and vehicles only once it exists."""
         return ["name", "description", *(self.readonly_fields if obj else ())]
 
@@ -188,8 +188,8 @@ class ApiTokenAdmin(admin.ModelAdmin):
     list_select_related = ("vehicle",)
     search_fields = ("key_id", "label")
     search_help_text = "Key id or label"
-    fields = ("key_column", "owner", "label", "scopes_column", "expires_at", "state_column", "created_at", "used")
-    readonly_fields = ("key_column", "owner", "scopes_column", "state_column", "created_at", "used")
+    fields = ("key_column", "owner", "label", "scopes_column", "expires_at", "state_column", "made", "used")
+    readonly_fields = ("key_column", "owner", "scopes_column", "state_column", "made", "used")
     change_form_template = "admin/vehicles/apitoken/page.html"
     actions = None
 
@@ -216,6 +216,11 @@ class ApiTokenAdmin(admin.ModelAdmin):
     def state_column(self, token: ApiToken) -> SafeString:
         """Live, expired or revoked."""
         return token_state(token)
+
+    @admin.display(description="Made (UTC)")
+    def made(self, token: ApiToken) -> str:
+        """When."""
+        return utc(token.created_at)
 
     @admin.display(description="Last used")
     def used(self, token: ApiToken) -> str:
@@ -377,15 +382,13 @@ class SignalDatabaseAdmin(admin.ModelAdmin):
             "form": form,
             "opts": self.opts,
             "button": "Upload",
-            "hint": "Files uploaded from now on are decoded with it. To decode older batches with it, use “Parse everything again” on their pages.",
+            "hint": "It decodes what is uploaded from now on. For older batches use “Parse everything again” on their pages.",
         }
         return TemplateResponse(request, "admin/simple_form.html", context)
 
     def _tell(self, request: HttpRequest, database: SignalDatabase) -> None:
-        messages.success(
-            request,
-            f"{database} has {count(database.message_count)} messages and {count(database.signal_count)} signals and is in use from now on.",
-        )
+        contents = f"{count(database.message_count)} messages and {count(database.signal_count)} signals"
+        messages.success(request, f"{database} has {contents} and is in use from now on.")
         for text in database.warnings[:WARNINGS_IN_MESSAGE]:
             messages.warning(request, visible(text))
         more = len(database.warnings) - WARNINGS_IN_MESSAGE

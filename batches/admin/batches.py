@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from batches import notes
 from batches.admin import actions, filters, plots, queries
+from batches.admin.actions import Action
 from batches.admin.page import head, page
 from batches.admin.report import CLOCK_SHORT
 from batches.admin.stages import severity_pill, stage_bar, state_pill
@@ -276,7 +277,7 @@ class BatchAdmin(admin.ModelAdmin):
             return HttpResponseRedirect(reverse("admin:batches_batch_changelist"))
         return HttpResponseRedirect(reverse("admin:batches_batch_change", args=[batch_id]))
 
-    def _perform(self, request: HttpRequest, action: actions.Action, batch_id: UUID, fence: int) -> bool:
+    def _perform(self, request: HttpRequest, action: Action, batch_id: UUID, fence: int) -> bool:
         try:
             actions.perform(
                 action, batch_id, actor=user_actor(request.user), seen_fence=fence, reason=request.POST.get("reason", "")[:LONGEST_REASON]

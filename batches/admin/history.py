@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,47 +64,45 @@ def actor(text: str) -> str:
     return {"argus": "Argus", "vehicle": "the vehicle", "user": name, "token": f"token {name}"}.get(kind, text)
 
 
-def sentence(event: Event, names: dict[str, str]) -> str:
-    """What happened; a payload of an unknown shape is shown as it is."""
-    payload = event.payload if isinstance(event.payload, dict) else {"value": event.payload}
-    try:
-        return visible(_sentence(EventType(event.type), payload, names))
-    except (KeyError, TypeError, ValueError):
-        return visible(plain(payload))
+def _because(payload: dict[str, Any]) -> str:
+    return f": {payload['reason']}" if payload.get("reason") else ""
 
 
-def _sentence(type: EventType, payload: dict[str, Any], names: dict[str, str]) -> str:
-    name = names.get(str(payload.get("file_id")), "a file that is gone") if "file_id" in payload else ""
-    if type == EventType.STATUS_CHANGED:
-        return f"{payload['old_status']} → {payload['new_status']}" + (f": {payload['reason']}" if payload.get("reason") else "")
-    if type == EventType.FILE_PARSED:
-        return f"{name} was read"
-    if type == EventType.FILE_FAILED:
-        return f"{name} could not be read: {payload['code']}"
-    if type == EventType.FILE_ADDED:
-        return f"{payload.get('name') or name} arrived"
-    if type == EventType.FILES_ADVANCED:
-        return f"{count(payload['files'])} files: {str(payload['step']).replace('_', ' ')}"
-    if type == EventType.BATCH_FAILED:
-        return f"{payload['reason']} ({payload['code']} while {payload['stage']})"
-    if type == EventType.DIAGNOSIS_COMPLETED:
-        return f"{payload['findings']} findings. {payload['diagnosis_summary']}"
-    if type == EventType.GATHERING_COMPLETED:
-        return f"Statistics of {count(payload['total_files'])} files are ready"
-    if type == EventType.RETRY_REQUESTED:
-        wanted = WHAT.get(str(payload["what"]), str(payload["what"]))
-        files = f" ({count(payload['file_count'])} files)" if payload.get("file_count") else ""
-        return f"Asked to {wanted}{files}" + (f": {payload['reason']}" if payload.get("reason") else "")
-    if type == EventType.BATCH_CREATED:
-        return "The vehicle said that everything has arrived"
-    if type == EventType.BATCH_OPENED:
-        return "The batch was opened"
-    if type == EventType.NOTE_ADDED:
-        return "A note was written"
-    return plain(payload)
+def _retry(payload: dict[str, Any], name: str) -> str:
+    files = f" ({count(payload['file_count'])} files)" if payload.get("file_count") else ""
+    return f"Asked to {WHAT.get(str(payload['what']), str(payload['what']))}{files}{_because(payload)}"
+
+
+# what each type says of its payload and of the name of its file; other types show the payload
+SENTENCES: dict[EventType, Callable[[dict[str, Any], str], str]] = {
+    EventType.BATCH_OPENED: lambda payload, name: "The batch was opened",
+    EventType.BATCH_CREATED: lambda payload, name: "The vehicle said that everything has arrived",
+    EventType.STATUS_CHANGED: lambda payload, name: f"{payload['old_status']} → {payload['new_status']}{_because(payload)}",
+    EventType.FILE_ADDED: lambda payload, name: f"{payload.get('name') or name} arrived",
+    EventType.FILE_PARSED: lambda payload, name: f"{name} was read",
+    EventType.FILE_FAILED: lambda payload, name: f"{name} could not be read: {payload['code']}",
+    EventType.FILES_ADVANCED: lambda payload, name: f"{count(payload['files'])} files: {str(payload['step']).replace('_', ' ')}",
+    EventType.GATHERING_COMPLETED: lambda payload, name: f"Statistics of {count(payload['total_files'])} files are ready",
+    EventType.DIAGNOSIS_COMPLETED: lambda payload, name: f"{payload['findings']} findings. {payload['diagnosis_summary']}",
+    EventType.BATCH_FAILED: lambda payload, name: f"{payload['reason']} ({payload['code']} while {payload['stage']})",
+    EventType.RETRY_REQUESTED: _retry,
+    EventType.NOTE_ADDED: lambda payload, name: "A note was written",
+}
 
 
 def plain(payload: Any) -> str:
     """The payload itself, shortened."""
     text = ", ".join(f"{key}: {value}" for key, value in payload.items()) if isinstance(payload, dict) else json.dumps(payload)
     return text if len(text) <= LONGEST_PAYLOAD else text[:LONGEST_PAYLOAD] + "…"
+
+
+def sentence(event: Event, names: dict[str, str]) -> str:
+    """What happened; a payload of an unknown shape is shown as it is."""
+    payload = event.payload if isinstance(event.payload, dict) else {"value": event.payload}
+    say = SENTENCES.get(EventType(event.type))
+    if say is None:
+        return visible(plain(payload))
+    try:
+        return visible(say(payload, names.get(str(payload.get("file_id")), "a file that is gone")))
+    except (KeyError, TypeError, ValueError):
+        return visible(plain(payload))

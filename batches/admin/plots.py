@@ -26,13 +26,13 @@ INK, LINE = "#7a8699", "#2f7fd6"
 
 
 def data(request: HttpRequest, batch: Batch) -> JsonResponse:
-    """Times in milliseconds after `t0` (nanoseconds as text: they exceed what JavaScript counts exactly), lowest and highest value at each."""
+    """Times in milliseconds after `t0` (text: it exceeds what JavaScript counts exactly), lowest and highest value at each."""
     key = report.parse_key(request.GET.get("signal", ""))
+    if key is None:
+        return JsonResponse({"error": "signal must be stream/signal"}, status=400)
     try:
         t0, first, last = (whole(request, name) for name in ("t0", "from", "to"))
         points = min(max(whole(request, "points") or DEFAULT_POINTS, 10), MOST_POINTS)
-        if key is None:
-            raise ValueError("signal must be stream/signal")
     except ValueError as error:
         return JsonResponse({"error": str(error)}, status=400)
     try:
@@ -61,22 +61,21 @@ def picture(request: HttpRequest, batch: Batch) -> HttpResponse:
         first, last = whole(request, "from"), whole(request, "to")
     except ValueError as error:
         return HttpResponse(str(error), status=400, content_type="text/plain")
-    statistics = results.batch_result(batch)
     panels = []
     for key in request.GET.getlist("signal")[:MOST_SIGNALS]:
         parsed = report.parse_key(key)
         if parsed is None:
             continue
         try:
-            panels.append((key, parsed, results.plot(batch, *parsed, first, last, PICTURE_POINTS)))
+            panels.append((parsed[1], results.plot(batch, *parsed, first, last, PICTURE_POINTS)))
         except (ArgusError, ParseError):
             continue
-    body = format_html_join(
-        "", "{}", ((_panel(place, parsed[1], plot, report.is_absolute(statistics)),) for place, (_, parsed, plot) in enumerate(panels))
-    )
+    absolute = batch.recorded_from is not None
+    body = format_html_join("", "{}", ((_panel(place, name, plot, absolute),) for place, (name, plot) in enumerate(panels)))
     height = HEIGHT * max(1, len(panels))
     document = format_html(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}" font-family="sans-serif" font-size="12">{}</svg>',
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" width="{}" height="{}" '
+        'font-family="sans-serif" font-size="12">{}</svg>',
         WIDTH,
         height,
         WIDTH,
@@ -89,45 +88,46 @@ def picture(request: HttpRequest, batch: Batch) -> HttpResponse:
 
 
 def _panel(place: int, name: str, plot: Any, absolute: bool) -> SafeString:
-    """One signal: the band between lowest and highest, its frame, its ends in words."""
-    samples = [(t, low, high) for t, low, high in zip(plot.t_ns, plot.low, plot.high, strict=True) if low is not None and high is not None]
-    title = f"{visible(name)} [{plot.unit}]" if plot.unit else visible(name)
+    """One signal: the band between lowest and highest, broken where samples are missing; its frame, its ends in words."""
+    pieces = unbroken(plot)
     top = place * HEIGHT
-    if not samples:
+    title = f"{visible(name)} [{visible(plot.unit)}]" if plot.unit else visible(name)
+    if not pieces:
         return format_html('<text x="{}" y="{}" fill="{}">{}: no samples in this range</text>', LEFT, top + TOP, INK, title)
-    t_first, t_last = samples[0][0], samples[-1][0]
-    lowest, highest = min(low for _, low, _ in samples), max(high for *_, high in samples)
-    spread, length = (highest - lowest) or 1.0, (t_last - t_first) or 1
-    x = [round(LEFT + (WIDTH - LEFT - RIGHT) * (t - t_first) / length, 1) for t, *_ in samples]
-    inner = HEIGHT - TOP - BOTTOM
+    t_first, t_last = pieces[0][0][0], pieces[-1][-1][0]
+    lowest, highest = min(low for piece in pieces for _, low, _ in piece), max(high for piece in pieces for *_, high in piece)
+    spread, length, inner = (highest - lowest) or 1.0, (t_last - t_first) or 1, HEIGHT - TOP - BOTTOM
 
-    def y(value: float) -> float:
-        return round(top + TOP + inner * (1 - (value - lowest) / spread), 1)
+    def point(t_ns: int, value: float) -> str:
+        x = LEFT + (WIDTH - LEFT - RIGHT) * (t_ns - t_first) / length
+        return f"{x:.1f},{top + TOP + inner * (1 - (value - lowest) / spread):.1f}"
 
-    forth = " ".join(f"{at},{y(high)}" for at, (*_, high) in zip(x, samples, strict=True))
-    back = " ".join(f"{at},{y(low)}" for at, (_, low, _) in zip(reversed(x), reversed(samples), strict=True))
-    frame = format_html(
-        '<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="{}" stroke-width="0.5"/>',
-        LEFT,
-        top + TOP,
-        WIDTH - LEFT - RIGHT,
-        inner,
-        INK,
+    bands = (
+        (" ".join([*(point(t, high) for t, _, high in piece), *(point(t, low) for t, low, _ in reversed(piece))]), LINE, LINE)
+        for piece in pieces
     )
-    area = format_html('<polygon points="{} {}" fill="{}" fill-opacity="0.35" stroke="{}" stroke-width="1"/>', forth, back, LINE, LINE)
+    area = format_html_join("", '<polygon points="{}" fill="{}" fill-opacity="0.35" stroke="{}" stroke-width="1"/>', bands)
+    width = WIDTH - LEFT - RIGHT
+    frame = format_html('<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="{}"/>', LEFT, top + TOP, width, inner, INK)
     words = [
-        (LEFT, top + TOP - 10, "start", title),
-        (LEFT - 6, top + TOP + 10, "end", number(highest)),
-        (LEFT - 6, top + TOP + inner, "end", number(lowest)),
-        (LEFT, top + HEIGHT - 8, "start", recorded(t_first, absolute)),
-        (WIDTH - RIGHT, top + HEIGHT - 8, "end", recorded(t_last, absolute)),
+        (LEFT, top + TOP - 10, "start", INK, title),
+        (LEFT - 6, top + TOP + 10, "end", INK, number(highest)),
+        (LEFT - 6, top + TOP + inner, "end", INK, number(lowest)),
+        (LEFT, top + HEIGHT - 8, "start", INK, recorded(t_first, absolute)),
+        (WIDTH - RIGHT, top + HEIGHT - 8, "end", INK, recorded(t_last, absolute)),
     ]
-    labels = format_html_join(
-        "",
-        '<text x="{}" y="{}" text-anchor="{}" fill="{}">{}</text>',
-        ((at, height, anchor, INK, text) for at, height, anchor, text in words),
-    )
-    return format_html("{}{}{}", frame, area, labels)
+    return format_html("{}{}{}", frame, area, format_html_join("", '<text x="{}" y="{}" text-anchor="{}" fill="{}">{}</text>', words))
+
+
+def unbroken(plot: Any) -> list[list[tuple[int, float, float]]]:
+    """Runs of (time, lowest, highest) between the gaps that the data mark with None."""
+    pieces: list[list[tuple[int, float, float]]] = [[]]
+    for t_ns, low, high in zip(plot.t_ns, plot.low, plot.high, strict=True):
+        if low is not None and high is not None:
+            pieces[-1].append((t_ns, low, high))
+        elif pieces[-1]:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
 
 
 def whole(request: HttpRequest, name: str) -> int | None:

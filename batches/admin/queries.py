@@ -86,7 +86,7 @@ def batch_page(batch_id: UUID) -> Batch | None:
 
 
 def files_of(batch: Batch) -> list[File]:
-    """Current files, failed and partial ones first, at most FILES_SHOWN; each with `tries`, how often its bytes were parsed. Two queries."""
+    """At most FILES_SHOWN current files, failed and partial ones first; each with `tries`: how often its bytes were parsed. Two queries."""
     order = Case(
         When(state=FileState.FAILED, then=0),
         When(partial=True, then=1),
@@ -98,7 +98,7 @@ def files_of(batch: Batch) -> list[File]:
     keys = [file.storage_key for file in files]
     tries = dict(File.objects.filter(batch=batch, storage_key__in=keys).values_list("storage_key").annotate(Count("pk")).order_by())
     for file in files:
-        file.tries = tries[file.storage_key]  # type: ignore[attr-defined]
+        file.tries = tries[file.storage_key]
     return files
 
 

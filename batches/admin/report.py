@@ -58,6 +58,11 @@ class Doubt:
     label: str
     sentence: str
 
+    @property
+    def is_serious(self) -> bool:
+        """It limits the conclusions, and is not only good to know."""
+        return self.kind in {"error", "warning"}
+
 
 def signal_key(stream: str, signal: str) -> str:
     """`stream/signal`, each percent-encoded: what the address of a plot carries."""
@@ -178,14 +183,9 @@ def doubts(batch: Batch, files: list[File], statistics: dict[str, Any] | None) -
                 f"{batch.failed_files} of {batch.total_files} files could not be read: nothing below contains them.",
             )
         )
-    if cut := [file for file in files if file.partial]:
-        found.append(
-            Doubt(
-                "warning",
-                "damaged files",
-                f"{len(cut)} {'file was' if len(cut) == 1 else 'files were'} read only in part; the lost byte ranges are listed below.",
-            )
-        )
+    if cut := sum(file.partial for file in files):
+        were = "file was" if cut == 1 else "files were"
+        found.append(Doubt("warning", "damaged files", f"{cut} {were} read only in part; the lost byte ranges are listed below."))
     found += [Doubt("warning", CLOCK_SHORT.get(flag, "clock"), CLOCK_WORDS.get(flag, f"Clock: {flag}.")) for flag in batch.clock_flags]
     if statistics is None:
         return found
@@ -245,10 +245,10 @@ def code_rows(statistics: dict[str, Any] | None) -> list[dict[str, Any]]:
 def verdict(batch: Batch, findings: list[Finding], problems: list[Doubt]) -> dict[str, str]:
     """One sentence about the vehicle and one about how sure it is."""
     base = f"Based on {display.count(batch.processed_files)} of {display.count(batch.total_files)} files."
-    serious = [doubt for doubt in problems if doubt.kind in {"error", "warning"}]
-    sure = f"{base} {'The data have limits: ' + ', '.join(doubt.label for doubt in serious) + '.' if serious else 'The data are complete and consistent.'}"
+    limits = ", ".join(doubt.label for doubt in problems if doubt.is_serious)
+    sure = f"{base} The data have limits: {limits}." if limits else f"{base} The data are complete and consistent."
     if batch.worst_severity in {"critical", "error"}:
-        title = "Something is wrong with this vehicle"
+        title = "Needs attention"
     elif batch.worst_severity == "warning":
         title = "Worth a look"
     else:

@@ -83,7 +83,8 @@ def stage_bar(batch: Batch) -> SafeString:
     meaning = ", ".join(f"{bar.name.lower()} {bar.words or bar.status}" for bar in bars)
     parts = format_html_join(
         "",
-        '<rect class="segment" x="{}" width="{}" height="6" rx="2"></rect><rect class="segment segment-{}" x="{}" width="{}" height="6" rx="2"></rect>',
+        '<rect class="segment" x="{}" width="{}" height="6" rx="2"></rect>'
+        '<rect class="segment segment-{}" x="{}" width="{}" height="6" rx="2"></rect>',
         ((index * STEP, WIDTH, bar.status, index * STEP, _filled(bar)) for index, bar in enumerate(bars)),
     )
     return format_html(
