@@ -1,10 +1,10 @@
 # distutils: extra_compile_args = -ffp-contract=off
-"""Frames of one message to signal columns: one loop per signal, without the GIL."""
+"""Frames of one message to signal columns: one pass per signal from payload word to physical value, without the GIL."""
 
 # A multiply and an add must round twice, as Python does, or the last digit differs on processors with fused multiply-add.
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -17,14 +17,19 @@ cdef extern from *:
     uint64_t bswap64 "argus_bswap64"(uint64_t) noexcept nogil
 
 cdef enum:
+    GROWTH = 2
     CHUNK = 2048            # rows decoded at a time: the payload words of a chunk stay in the caches
-    STORE_I32 = 0
-    STORE_I64 = 1
-    STORE_U64 = 2
-    STORE_F64 = 3
+    STORE_F64 = 8           # place in STORAGE_NAMES; all before it are whole numbers
+    EVERY_LENGTH = 256      # longer than any frame
 
-STORAGE_NAMES = ("int32", "int64", "uint64", "float64")
-WIDTHS = (4, 8, 8, 8)
+STORAGE_NAMES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float64")
+
+# Signed and unsigned columns are computed alike, modulo their width.
+ctypedef fused whole_t:
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
 
 
 cdef struct Spec:
@@ -34,7 +39,8 @@ cdef struct Spec:
     bint big
     bint is_signed
     int float_bits      # 0, 16, 32 or 64
-    int storage         # STORE_*
+    int storage         # place in STORAGE_NAMES
+    int width           # bytes of a value in the column
     int selector        # index, or -1 for a signal that is always present
     bint ones_are_null  # J1939: all bits set means not available
     int64_t scale_int
@@ -48,6 +54,25 @@ cdef struct Selector:
     int outer           # the selector of the multiplexer itself, an earlier one, or -1
     int first_range
     int last_range      # one behind
+
+
+cdef struct Field:
+    # The word shifted left by `up`, then right by `spare`, is the raw value.
+    int up
+    int spare
+    bint is_signed
+    uint64_t scale      # of whole numbers, modulo 2**64
+    uint64_t add
+    double factor       # of floating ones
+    double offset
+
+
+cdef struct Frames:
+    const int64_t* t_ns
+    int64_t shift
+    const uint8_t* data
+    const uint32_t* data_offset
+    const uint8_t* length
 
 
 @cython.final
@@ -67,6 +92,8 @@ cdef class Columns:
     cdef uint8_t** mask_pointers    # NULL while the column has no null
     cdef int64_t* time_pointer
     cdef int count, selector_count
+    cdef int mask_below             # frames shorter than this need a mask that is not there yet
+    cdef bint has_big
     cdef readonly Py_ssize_t size, capacity
     cdef readonly Py_ssize_t row_bytes
     cdef object arena               # uint8: the time column, then one column behind the other
@@ -95,11 +122,15 @@ cdef class Columns:
         for i in range(self.selector_count):
             self._read_selector(i, selectors, ranges.shape[0])
         self.masks = [None] * self.count
-        self.row_bytes = 8 + sum([WIDTHS[self.specs[i].storage] for i in range(self.count)])
+        self.mask_below = EVERY_LENGTH
+        self.row_bytes = 8
+        for i in range(self.count):
+            self.row_bytes += self.specs[i].width
+            self.has_big |= self.specs[i].big
 
     cdef int _read_spec(self, Py_ssize_t i, const int64_t[:, ::1] specs, const double[:, ::1] scaling) except -1:
         cdef Spec* s = &self.specs[i]
-        if not (1 <= specs[i, 1] <= 64 and 0 <= specs[i, 0] <= 512 - specs[i, 1] and 0 <= specs[i, 5] <= 3
+        if not (1 <= specs[i, 1] <= 64 and 0 <= specs[i, 0] <= 512 - specs[i, 1] and 0 <= specs[i, 5] <= STORE_F64
                 and -1 <= specs[i, 6] < self.selector_count and (specs[i, 4] == 0 or specs[i, 4] == specs[i, 1])
                 and specs[i, 4] in (0, 16, 32, 64)):
             raise ValueError("malformed signal")
@@ -108,6 +139,7 @@ cdef class Columns:
         s.selector, s.ones_are_null = <int>specs[i, 6], specs[i, 7] != 0
         s.scale_int, s.offset_int = specs[i, 8], specs[i, 9]
         s.scale, s.offset = scaling[i, 0], scaling[i, 1]
+        s.width = 1 << s.storage // 2 if s.storage < STORE_F64 else 8
         s.end_byte = (s.first_bit + s.length + 7) // 8
         return 0
 
@@ -139,7 +171,7 @@ cdef class Columns:
         self.time_pointer = <int64_t*>start
         start += capacity * 8
         for i in range(self.count):
-            width = 4 if self.specs[i].storage == STORE_I32 else 8
+            width = self.specs[i].width
             if self.size:
                 memcpy(start, self.pointers[i], self.size * width)
             self.pointers[i] = start
@@ -154,43 +186,30 @@ cdef class Columns:
     cdef int _add_masks(self, int shortest) except -1:
         """A mask for every signal that these frames may lack; rows before them are all valid."""
         cdef Spec* s
+        self.mask_below = 0
         for i in range(self.count):
             s = &self.specs[i]
-            if self.mask_pointers[i] == NULL and (s.end_byte > shortest or s.selector >= 0 or s.ones_are_null):
+            if self.mask_pointers[i] != NULL:
+                continue
+            if s.end_byte > shortest or s.selector >= 0 or s.ones_are_null:
                 self.masks[i] = np.empty(self.capacity, np.uint8)
                 self.mask_pointers[i] = <uint8_t*>_address(self.masks[i])
                 memset(self.mask_pointers[i], 1, self.size)
+            else:
+                self.mask_below = max(self.mask_below, s.end_byte)
         return 0
 
-    def append(self, const int64_t[::1] t_ns, int64_t shift, const uint8_t[::1] data, const uint32_t[::1] data_offset,
-               const uint8_t[::1] length, const int32_t[::1] order, Py_ssize_t start, Py_ssize_t stop):
-        """Decodes the frames `order[start:stop]` of a block; `shift` (ns) is added to their times."""
-        cdef Py_ssize_t n = stop - start, k, frame, frames = t_ns.shape[0]
-        cdef int shortest = 255
-        if n <= 0:
-            return
-        if start < 0 or stop > order.shape[0] or data_offset.shape[0] != frames or length.shape[0] != frames or data.shape[0] < 8:
-            raise ValueError("frames out of range")
-        for k in range(start, stop):
-            frame = order[k]
-            if not 0 <= frame < frames:
-                raise ValueError("frame out of range")
-            if data_offset[frame] + 8 > data.shape[0] or data_offset[frame] + length[frame] > data.shape[0]:
-                raise ValueError("payload out of range")
-            shortest = min(shortest, length[frame])
+    cdef int _append(self, const Frames* frames, const int32_t* order, Py_ssize_t n) except -1:
+        """Decodes n frames of a block that has been checked."""
+        cdef Py_ssize_t done = 0
         if self.size + n > self.capacity:
-            self._resize(max(self.size + n, self.capacity * 2, 64))
-        self._add_masks(shortest)
+            self._resize(max(self.size + n, self.capacity * GROWTH, 64))
         with nogil:
-            k = start
-            while k < stop:
-                n = min(stop - k, CHUNK)
-                self._chunk(n, &order[k], &t_ns[0], shift, &data[0], &data_offset[0], &length[0])
-                self.size += n
-                k += n
+            while done < n:
+                done += self._chunk(frames, order + done, min(n - done, CHUNK))
+        return 0
 
-    cdef void _chunk(self, Py_ssize_t n, const int32_t* order, const int64_t* t_ns, int64_t shift, const uint8_t* data,
-                     const uint32_t* data_offset, const uint8_t* length) noexcept nogil:
+    cdef Py_ssize_t _chunk(self, const Frames* frames, const int32_t* order, Py_ssize_t n) except -1 nogil:
         cdef uint64_t little[CHUNK]
         cdef uint64_t big[CHUNK]
         cdef uint64_t raw[CHUNK]
@@ -198,21 +217,75 @@ cdef class Columns:
         cdef uint8_t stored[CHUNK]
         cdef Py_ssize_t k
         cdef int i, frame
+        cdef uint8_t shortest = 255
+        cdef uint64_t shift = <uint64_t>frames.shift
         cdef int64_t* time = self.time_pointer + self.size
         for k in range(n):
             frame = order[k]
-            time[k] = <int64_t>(<uint64_t>t_ns[frame] + <uint64_t>shift)
-            offset[k] = data_offset[frame]
-            stored[k] = length[frame]
-            memcpy(&little[k], data + offset[k], 8)
-            big[k] = bswap64(little[k])
+            time[k] = <int64_t>(<uint64_t>frames.t_ns[frame] + shift)
+            offset[k] = frames.data_offset[frame]
+            stored[k] = frames.length[frame]
+            shortest = min(shortest, stored[k])
+            memcpy(&little[k], frames.data + offset[k], 8)
+        if self.has_big:
+            for k in range(n):
+                big[k] = bswap64(little[k])
+        if shortest < self.mask_below:
+            with gil:
+                self._add_masks(shortest)
         for i in range(self.selector_count):
-            self._select(i, n, little, big, raw, data, offset, stored)
+            self._select(i, n, little, big, raw, frames.data, offset, stored)
         for i in range(self.count):
-            extract(&self.specs[i], n, little, big, data, offset, stored, raw)
-            if self.mask_pointers[i] != NULL:
-                self._mask(i, n, raw, stored)
-            self._store(i, n, raw)
+            self._signal(i, n, little, big, raw, frames.data, offset, stored, shortest)
+        self.size += n
+        return n
+
+    cdef void _signal(self, int i, Py_ssize_t n, const uint64_t* little, const uint64_t* big, uint64_t* raw, const uint8_t* data,
+                      const uint32_t* offset, const uint8_t* stored, uint8_t shortest) noexcept nogil:
+        """Physical values of one signal into its column; rows that lack it get 0."""
+        cdef Spec* s = &self.specs[i]
+        cdef uint8_t* valid = self.mask_pointers[i]
+        cdef uint8_t* out = <uint8_t*>self.pointers[i] + self.size * s.width
+        cdef const uint64_t* words = big if s.big else little
+        cdef Field field
+        cdef Py_ssize_t k
+        field.spare = 64 - s.length
+        field.is_signed = s.is_signed
+        field.scale, field.add = <uint64_t>s.scale_int, <uint64_t>s.offset_int
+        field.factor, field.offset = s.scale, s.offset
+        if s.float_bits or s.ones_are_null or s.first_bit + s.length > 64:
+            extract(s, n, little, big, data, offset, stored, raw)
+            words = raw         # the field as a word of its own, which may be sign-extended already
+            field.up = field.spare
+        else:
+            field.up = s.first_bit if s.big else field.spare - s.first_bit
+        if s.float_bits:
+            for k in range(n):
+                (<double*>out)[k] = real(raw[k], s.float_bits)
+            if s.scale != 1 or s.offset != 0:
+                for k in range(n):
+                    (<double*>out)[k] = (<double*>out)[k] * field.factor + field.offset
+        elif s.storage == STORE_F64:
+            put_real(words, n, &field, <double*>out)
+        elif s.width == 1:
+            put_whole(words, n, &field, out)
+        elif s.width == 2:
+            put_whole(words, n, &field, <uint16_t*>out)
+        elif s.width == 4:
+            put_whole(words, n, &field, <uint32_t*>out)
+        else:
+            put_whole(words, n, &field, <uint64_t*>out)
+        if valid == NULL or self._mask(i, n, raw, stored, shortest):
+            return
+        valid += self.size
+        if s.width == 1:
+            clear(valid, n, out)
+        elif s.width == 2:
+            clear(valid, n, <uint16_t*>out)
+        elif s.width == 4:
+            clear(valid, n, <uint32_t*>out)
+        else:
+            clear(valid, n, <uint64_t*>out)
 
     cdef void _select(self, int i, Py_ssize_t n, const uint64_t* little, const uint64_t* big, uint64_t* raw, const uint8_t* data,
                       const uint32_t* offset, const uint8_t* stored) noexcept nogil:
@@ -237,66 +310,28 @@ cdef class Columns:
             for k in range(n):
                 present[k] &= outer[k]
 
-    cdef void _mask(self, int i, Py_ssize_t n, uint64_t* raw, const uint8_t* stored) noexcept nogil:
-        """Marks the frames that lack the signal and clears their raw value."""
+    cdef bint _mask(self, int i, Py_ssize_t n, const uint64_t* raw, const uint8_t* stored, uint8_t shortest) noexcept nogil:
+        """Marks the frames that have the signal; whether all do. `raw` counts only where all ones mean null."""
         cdef Spec* s = &self.specs[i]
         cdef uint8_t* valid = self.mask_pointers[i] + self.size
         cdef const uint8_t* present = self.present + <Py_ssize_t>s.selector * CHUNK
         cdef uint64_t ones = (~<uint64_t>0) >> (64 - s.length)
         cdef Py_ssize_t k
-        cdef uint8_t needed = <uint8_t>s.end_byte
-        for k in range(n):
-            valid[k] = stored[k] >= needed
+        cdef uint8_t needed = <uint8_t>s.end_byte, every = 1
+        if shortest >= needed:
+            memset(valid, 1, n)
+        else:
+            for k in range(n):
+                valid[k] = stored[k] >= needed
         if s.selector >= 0:
             for k in range(n):
                 valid[k] &= present[k]
         if s.ones_are_null:
             for k in range(n):
                 valid[k] &= raw[k] != ones
-
-    cdef void _store(self, int i, Py_ssize_t n, uint64_t* raw) noexcept nogil:
-        """Physical values of one signal into its column; rows that lack it get 0."""
-        cdef Spec* s = &self.specs[i]
-        cdef uint8_t* valid = self.mask_pointers[i]
-        cdef int32_t* i32 = <int32_t*>self.pointers[i] + self.size
-        cdef uint64_t* u64 = <uint64_t*>self.pointers[i] + self.size
-        cdef double* f64 = <double*>self.pointers[i] + self.size
-        cdef uint64_t scale = <uint64_t>s.scale_int, add = <uint64_t>s.offset_int
-        cdef double factor = s.scale, offset = s.offset     # copies: a store through f64 might change what s points to
-        cdef Py_ssize_t k
-        # Whole numbers are computed modulo 2**64: `Signal.storage` has shown that every result fits.
-        if s.storage == STORE_I32 and scale == 1:
-            for k in range(n):
-                i32[k] = <int32_t>(<uint32_t>raw[k] + <uint32_t>add)
-        elif s.storage == STORE_I32:
-            for k in range(n):
-                i32[k] = <int32_t>(<uint32_t>raw[k] * <uint32_t>scale + <uint32_t>add)
-        elif s.storage != STORE_F64:
-            for k in range(n):
-                u64[k] = raw[k] * scale + add
-        elif s.float_bits:
-            for k in range(n):
-                f64[k] = real(raw[k], s.float_bits)
-            if s.scale != 1 or s.offset != 0:
-                for k in range(n):
-                    f64[k] = f64[k] * factor + offset
-        elif s.length < 32:         # processors turn several 32-bit numbers into floats at once
-            for k in range(n):
-                f64[k] = <double>(<int32_t>raw[k]) * factor + offset
-        elif s.is_signed or s.length < 64:
-            for k in range(n):
-                f64[k] = <double>(<int64_t>raw[k]) * factor + offset
-        else:
-            for k in range(n):
-                f64[k] = <double>raw[k] * factor + offset
-        if valid != NULL:
-            valid += self.size
-            if s.storage == STORE_I32:
-                for k in range(n):
-                    i32[k] = i32[k] if valid[k] else 0
-            else:
-                for k in range(n):
-                    u64[k] = u64[k] if valid[k] else 0
+        for k in range(n):
+            every &= valid[k]
+        return every
 
     def views(self, Py_ssize_t n):
         """The first n rows: (time, [column], [mask of 0 and 1, or None where nothing is null]); valid until the next call."""
@@ -307,7 +342,7 @@ cdef class Columns:
         cdef Py_ssize_t at = self.capacity * 8
         columns = []
         for i in range(self.count):
-            width = WIDTHS[self.specs[i].storage]
+            width = self.specs[i].width
             columns.append(self.arena[at : at + n * width].view(STORAGE_NAMES[self.specs[i].storage]))
             at += self.capacity * width
         return self.arena[: n * 8].view(np.int64), columns, [None if mask is None else mask[:n] for mask in self.masks]
@@ -321,7 +356,7 @@ cdef class Columns:
         if rest:
             memmove(self.time_pointer, self.time_pointer + n, rest * 8)
             for i in range(self.count):
-                width = 4 if self.specs[i].storage == STORE_I32 else 8
+                width = self.specs[i].width
                 memmove(self.pointers[i], <uint8_t*>self.pointers[i] + n * width, rest * width)
                 if self.mask_pointers[i] != NULL:
                     memmove(self.mask_pointers[i], self.mask_pointers[i] + n, rest)
@@ -339,6 +374,45 @@ cdef class Columns:
         self.capacity = 0
 
 
+def append_groups(list tables not None, const int64_t[::1] t_ns, int64_t shift, const uint8_t[::1] data,
+                  const uint32_t[::1] data_offset, const uint8_t[::1] length, const int32_t[::1] order, const int64_t[::1] starts):
+    """Decodes a block: the frames `order[starts[g]:starts[g + 1]]` go to `tables[g]`; returns every g that has some.
+
+    `shift` (ns) is added to their times. Raises ValueError before anything is decoded when an index or a payload is out of range.
+    """
+    cdef Py_ssize_t n = t_ns.shape[0], size = data.shape[0], groups = len(tables), g, k
+    cdef int32_t lowest = 0, highest = -1
+    cdef uint64_t reach = 0
+    cdef Frames frames
+    if n == 0 or groups == 0:
+        return []
+    if data_offset.shape[0] != n or length.shape[0] != n or starts.shape[0] <= groups or starts[0] < 0:
+        raise ValueError("frames out of range")
+    for g in range(groups):
+        if starts[g] > starts[g + 1]:
+            raise ValueError("frames out of range")
+    if starts[groups] > order.shape[0]:
+        raise ValueError("frames out of range")
+    with nogil:
+        for k in range(n):
+            reach = max(reach, <uint64_t>data_offset[k] + max(length[k], <uint8_t>8))
+        for k in range(starts[0], starts[groups]):
+            lowest = min(lowest, order[k])
+            highest = max(highest, order[k])
+    if lowest < 0 or highest >= n:
+        raise ValueError("frame out of range")
+    if reach > <uint64_t>size:
+        raise ValueError("payload out of range")
+    frames.t_ns, frames.shift, frames.data = &t_ns[0], shift, &data[0]
+    frames.data_offset, frames.length = &data_offset[0], &length[0]
+    grown = []
+    for g in range(groups):
+        if starts[g + 1] > starts[g]:
+            (<Columns?>tables[g])._append(&frames, &order[starts[g]], starts[g + 1] - starts[g])
+            grown.append(g)
+    return grown
+
+
 def _grown(array, dtype, Py_ssize_t capacity, Py_ssize_t size):
     grown = np.empty(capacity, dtype)
     if array is not None and size:
@@ -349,6 +423,52 @@ def _grown(array, dtype, Py_ssize_t capacity, Py_ssize_t size):
 cdef void* _address(array) except NULL:
     cdef uint8_t[::1] view = array.view(np.uint8)
     return &view[0]
+
+
+cdef void put_whole(const uint64_t* words, Py_ssize_t n, const Field* field, whole_t* out) noexcept nogil:
+    """Whole numbers, computed modulo the width of the column: `Signal.storage` has shown that every result fits."""
+    cdef int up = field.up, spare = field.spare
+    cdef whole_t scale = <whole_t>field.scale, add = <whole_t>field.add
+    cdef Py_ssize_t k
+    if scale == 1 and add == 0:
+        if field.is_signed:
+            for k in range(n):
+                out[k] = <whole_t>(<int64_t>(words[k] << up) >> spare)
+        else:
+            for k in range(n):
+                out[k] = <whole_t>(words[k] << up >> spare)
+    elif field.is_signed:
+        for k in range(n):
+            out[k] = <whole_t>(<int64_t>(words[k] << up) >> spare) * scale + add
+    else:
+        for k in range(n):
+            out[k] = <whole_t>(words[k] << up >> spare) * scale + add
+
+
+cdef void put_real(const uint64_t* words, Py_ssize_t n, const Field* field, double* out) noexcept nogil:
+    """`raw * factor + offset`, rounded after each step as Python does."""
+    cdef int up = field.up, spare = field.spare
+    cdef double factor = field.factor, offset = field.offset    # copies: a store through out might change what field points to
+    cdef Py_ssize_t k
+    if field.is_signed:
+        for k in range(n):
+            out[k] = <double>(<int64_t>(words[k] << up) >> spare) * factor + offset
+    elif spare > 32:            # fits 31 bits: processors turn several such numbers into floats at once
+        for k in range(n):
+            out[k] = <double>(<int32_t>(words[k] << up >> spare)) * factor + offset
+    elif spare:
+        for k in range(n):
+            out[k] = <double>(<int64_t>(words[k] << up >> spare)) * factor + offset
+    else:
+        for k in range(n):
+            out[k] = <double>words[k] * factor + offset
+
+
+cdef void clear(const uint8_t* valid, Py_ssize_t n, whole_t* out) noexcept nogil:
+    """0 where the mask is 0."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        out[k] &= <whole_t>0 - <whole_t>valid[k]
 
 
 cdef void extract(const Spec* s, Py_ssize_t n, const uint64_t* little, const uint64_t* big, const uint8_t* data,

@@ -68,14 +68,16 @@ class Signal:
 
     @property
     def storage(self) -> str:
-        """The numpy type that holds every physical value: whole numbers stay whole numbers where 64 bits can hold them."""
+        """The numpy type that holds every physical value: the narrowest whole one that can, else float64."""
         if self.is_float or not (float(self.scale).is_integer() and float(self.offset).is_integer()):
             return "float64"
         low, high = (-(1 << (self.length - 1)), (1 << (self.length - 1)) - 1) if self.signed else (0, (1 << self.length) - 1)
         ends = sorted(raw * int(self.scale) + int(self.offset) for raw in (low, high))
-        for storage, least, most in (("int32", -(1 << 31), 1 << 31), ("int64", -(1 << 63), 1 << 63), ("uint64", 0, 1 << 64)):
-            if least <= ends[0] and ends[1] < most:
-                return storage
+        for bits in (8, 16, 32, 64):
+            if -(1 << (bits - 1)) <= ends[0] and ends[1] < 1 << (bits - 1):
+                return f"int{bits}"
+            if 0 <= ends[0] and ends[1] < 1 << bits:
+                return f"uint{bits}"
         return "float64"
 
     def physical_choices(self) -> dict[str, str] | None:

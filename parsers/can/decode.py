@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsers.can._decode import Columns
+from parsers.can._decode import STORAGE_NAMES, Columns, append_groups
 from parsers.can._group import Grouper
 from parsers.can.database import Database, Message, Signal
 from parsers.can.frames import FrameBlock
 from parsers.limits import DEFAULT, Limits
-
-STORAGES = ("int32", "int64", "uint64", "float64")
 
 
 @dataclass
@@ -58,6 +56,7 @@ class Decoder:
         self.grouper = Grouper()
         self.streams: list[Stream] = []
         self.streams_dropped = 0
+        self._tables: list[Columns] = []  # of the streams
         self.messages: list[Message | None] = []  # by slot
         self._stream_of: dict[tuple[int, int, int | None], int] = {}
         self._groups = np.empty(0, np.int32)  # by slot
@@ -78,13 +77,9 @@ class Decoder:
         if len(self._starts) < groups + 2:
             self._starts = np.empty(2 * groups + 2, np.int64)
         self.grouper.group(count, self._groups, groups, self._order, self._starts)
-        starts = self._starts[: groups + 1]
-        grown = np.flatnonzero(starts[1:] > starts[:-1]).tolist()
-        for group in grown:
-            self.streams[group].columns.append(
-                block.t_ns, self.shift_ns, block.data, block.data_offset, block.length, self._order, starts[group], starts[group + 1]
-            )
-        return grown
+        return append_groups(
+            self._tables, block.t_ns, self.shift_ns, block.data, block.data_offset, block.length, self._order, self._starts[: groups + 1]
+        )
 
     def _open(self, slot: int) -> None:
         """Finds the message of a new (channel, id) and the stream that its frames go to."""
@@ -111,7 +106,9 @@ class Decoder:
                 self.streams_dropped += 1
                 return -1
             self._stream_of[key] = len(self.streams)
-            self.streams.append(Stream(message, channel, arbitration_id, extended, source, make_columns(message, self.j1939_null)))
+            columns = make_columns(message, self.j1939_null)
+            self._tables.append(columns)
+            self.streams.append(Stream(message, channel, arbitration_id, extended, source, columns))
         return self._stream_of[key]
 
 
@@ -128,7 +125,7 @@ def make_columns(message: Message, j1939_null: bool = False) -> Columns:
             signal.big_endian,
             signal.signed,
             signal.length if signal.is_float else 0,
-            STORAGES.index(signal.storage),
+            STORAGE_NAMES.index(signal.storage),
             selector_of[i],
             j1939_null and message.j1939 and signal.length > 1 and not signal.signed and not signal.is_float,
             _wrapped(signal.scale) if whole else 0,

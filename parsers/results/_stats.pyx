@@ -2,7 +2,7 @@
 
 cimport cython
 from libc.math cimport INFINITY, NAN, fabs
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 import numpy as np
@@ -13,7 +13,12 @@ cdef enum:
 BUCKET_SAMPLES = BUCKET
 
 ctypedef fused value_t:
+    int8_t
+    uint8_t
+    int16_t
+    uint16_t
     int32_t
+    uint32_t
     int64_t
     uint64_t
     double
@@ -81,33 +86,37 @@ cdef class StreamStatistics:
         return t0, t1, counts, lows, highs
 
     cdef int _dispatch(self, int i, const int64_t[::1] t_ns, column, mask, int32_t* counts, double* lows, double* highs) except -1:
-        cdef const int32_t[::1] i32
-        cdef const int64_t[::1] i64
-        cdef const uint64_t[::1] u64
-        cdef const double[::1] f64
+        cdef const uint8_t[::1] values = column.view(np.uint8)
         cdef const uint8_t[::1] valid_view
         cdef const uint8_t* valid = NULL
-        cdef Py_ssize_t n = t_ns.shape[0]
         if mask is not None:
             valid_view = mask
             valid = &valid_view[0]
-        kind = column.dtype.name
-        if kind == "int32":
-            i32 = column
-            with nogil:
-                scan(&i32[0], valid, &t_ns[0], n, &self.signals[i], counts, lows, highs)
-        elif kind == "int64":
-            i64 = column
-            with nogil:
-                scan(&i64[0], valid, &t_ns[0], n, &self.signals[i], counts, lows, highs)
-        elif kind == "uint64":
-            u64 = column
-            with nogil:
-                scan(&u64[0], valid, &t_ns[0], n, &self.signals[i], counts, lows, highs)
+        cdef Statistics* s = &self.signals[i]
+        cdef const void* start = &values[0]
+        cdef const int64_t* time = &t_ns[0]
+        cdef Py_ssize_t n = t_ns.shape[0]
+        kind = column.dtype.str
+        if kind == "|i1":
+            scan(<const int8_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "|u1":
+            scan(<const uint8_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<i2":
+            scan(<const int16_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<u2":
+            scan(<const uint16_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<i4":
+            scan(<const int32_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<u4":
+            scan(<const uint32_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<i8":
+            scan(<const int64_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<u8":
+            scan(<const uint64_t*>start, valid, time, n, s, counts, lows, highs)
+        elif kind == "<f8":
+            scan(<const double*>start, valid, time, n, s, counts, lows, highs)
         else:
-            f64 = column
-            with nogil:
-                scan(&f64[0], valid, &t_ns[0], n, &self.signals[i], counts, lows, highs)
+            raise ValueError(f"no statistics for {kind}")
         return 0
 
     def result(self, int i):

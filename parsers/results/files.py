@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 ROW_GROUP_ROWS = 65_536
 SPILL = 1 << 20
 
-ARROW_TYPES = {"int32": pa.int32(), "int64": pa.int64(), "uint64": pa.uint64(), "float64": pa.float64()}
+ARROW_TYPES = {str(np.dtype(kind)): pa.from_numpy_dtype(kind) for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f8")}
 
 
 class AppendFile:

@@ -198,9 +198,12 @@ def test_a_restricted_database_is_used_on_its_bus_only() -> None:
 @pytest.mark.parametrize(
     ("length", "signed", "scale", "offset", "storage"),
     [
-        (8, False, 1, 0, "int32"), (31, False, 1, 0, "int32"), (32, False, 1, 0, "int64"), (32, True, 1, 0, "int32"),
-        (32, True, -1, 0, "int64"), (64, False, 1, 0, "uint64"), (64, True, 1, 0, "int64"), (64, True, 2, 0, "float64"),
-        (8, False, 0.5, 0, "float64"), (8, False, 2.0, -40.0, "int32"), (64, False, 1, -1, "float64"),
+        (7, False, 1, 0, "int8"), (8, False, 1, 0, "uint8"), (8, True, 1, 0, "int8"), (8, True, 1, 1, "int16"), (8, True, 1, 128, "uint8"),
+        (8, False, 2.0, -40.0, "int16"), (8, False, 257, 0, "uint16"), (8, False, 258, 0, "int32"), (15, False, 1, 0, "int16"),
+        (16, False, 1, 0, "uint16"), (16, False, 1, -1, "int32"), (16, True, 2, 0, "int32"), (31, False, 1, 0, "int32"),
+        (32, False, 1, 0, "uint32"), (32, False, 1, -1, "int64"), (32, True, 1, 0, "int32"), (32, True, -1, 0, "int64"),
+        (64, False, 1, 0, "uint64"), (64, True, 1, 0, "int64"), (64, True, 2, 0, "float64"), (8, False, 0.5, 0, "float64"),
+        (64, False, 1, -1, "float64"),
     ],
 )  # fmt: skip
 def test_the_column_type_holds_every_value(length: int, signed: bool, scale: float, offset: float, storage: str) -> None:

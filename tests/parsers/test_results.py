@@ -88,7 +88,7 @@ def test_the_streams_hold_physical_values_with_nulls_where_a_frame_was_short(res
     engine = document["streams"][0]
     table = pq.read_table(stream_path(directory, engine["key"]))
     assert table.column_names == ["t_ns", "Speed", "Gear", "Torque", "Late"]
-    assert [str(field.type) for field in table.schema] == ["int64", "double", "int32", "int32", "int32"]
+    assert [str(field.type) for field in table.schema] == ["int64", "double", "uint8", "int32", "uint16"]
     i = np.arange(40_000)
     assert (table["t_ns"].to_numpy() == START + i * 10_000_000).all()
     assert (table["Torque"].to_numpy() == 2 * (i % 3000 - 1500)).all()
@@ -264,7 +264,7 @@ def test_a_range_of_a_signal_is_read_without_the_other_row_groups(result: tuple[
     with path.open("rb") as file:
         samples = read_signal(file, "Late", start, start + 99 * 10_000_000)
     assert samples.t_ns.tolist() == [start + i * 10_000_000 for i in range(100)]
-    assert samples.values.dtype == np.int32
+    assert samples.values.dtype == np.uint16
     assert [v if ok else None for v, ok in zip(samples.values.tolist(), samples.valid.tolist(), strict=True)] == [
         i if i % 3 else None for i in range(12_345, 12_445)
     ]
