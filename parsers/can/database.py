@@ -76,7 +76,7 @@ class Signal:
         for bits in (8, 16, 32, 64):
             if -(1 << (bits - 1)) <= ends[0] and ends[1] < 1 << (bits - 1):
                 return f"int{bits}"
-            if 0 <= ends[0] and ends[1] < 1 << bits:
+            if ends[0] >= 0 and ends[1] < 1 << bits:
                 return f"uint{bits}"
         return "float64"
 
