@@ -1,9 +1,9 @@
-"""Read and decode a BLF of 1,000,000 frames with 60 messages: Argus beside python-can + cantools, interleaved, medians.
+"""Read logs of 1,000,000 frames and decode 60 messages: Argus beside python-can + cantools, interleaved, medians.
 
-    python -m bench.parsers [--runs 3] [--frames 1000000] [--skip-peer]
+    python -m bench.parsers [--runs 5] [--frames 1000000] [--skip-peer]
 
 Every measurement is a fresh process pinned to one processor; the figure is its CPU time (user + system) for the task alone,
-imports and database loading excluded on both sides. The log is made once, from a fixed seed, under
+imports and database loading excluded on both sides. The logs are made once, from a fixed seed, under
 var/bench/. Results go to bench/results/parsers.json.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -23,15 +22,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.report import Row, write
 from parsers.sandbox import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "var" / "bench"
-RESULTS = ROOT / "bench" / "results" / "parsers.json"
 MESSAGES = 60
 INTEL, MULTIPLEXED = 30, 14  # the rest is Motorola
 SECONDS = 396.0
 GOAL_RATIO = 60
+PEER = "python-can"
+PEER_DECODES = "python-can + cantools"
 
 Measurement = dict[str, float]
 
@@ -72,13 +73,15 @@ def _places(rng: random.Random, bit: int, end: int, mux: str) -> list[tuple[int,
 
 
 def make_log(path: Path, frames: int) -> None:
-    """Slowly changing payloads as on a real bus, 60 ids in turn, written by python-can."""
+    """Slowly changing payloads as on a real bus, 60 ids in turn, written by python-can in the format of the suffix."""
     import can
+
+    writers: dict[str, Any] = {".blf": can.BLFWriter, ".log": can.CanutilsLogWriter, ".asc": can.ASCWriter}
 
     rng = random.Random(2)
     payloads = [bytearray(rng.randbytes(8)) for _ in range(MESSAGES)]
-    part = path.with_suffix(".part.blf")
-    with can.BLFWriter(str(part)) as writer:
+    part = path.with_suffix(f".part{path.suffix}")
+    with writers[path.suffix](str(part)) as writer:
         for i in range(frames):
             number = i % MESSAGES
             payload = payloads[number]
@@ -86,7 +89,11 @@ def make_log(path: Path, frames: int) -> None:
             payload[rng.randrange(8)] ^= 1 << rng.randrange(8)
             writer.on_message_received(
                 can.Message(
-                    timestamp=1_700_000_000 + i * SECONDS / 1_000_000, arbitration_id=0x100 + 8 * number, is_extended_id=False, data=payload
+                    timestamp=1_700_000_000 + i * SECONDS / 1_000_000,
+                    arbitration_id=0x100 + 8 * number,
+                    is_extended_id=False,
+                    data=payload,
+                    channel=0,
                 )
             )
     part.rename(path)
@@ -95,10 +102,10 @@ def make_log(path: Path, frames: int) -> None:
 def argus(log: Path, dbc: Path, depth: str) -> Measurement:
     """`depth`: read (frames to columns), decode (and signals to columns), write (and the whole result directory)."""
     from parsers.base import Recording
-    from parsers.can.blf import BlfParser
     from parsers.can.database import Database
     from parsers.can.decode import Decoder
     from parsers.recording import decode_recording
+    from parsers.registry import parser_for
     from parsers.source import FileSource
 
     database = Database.from_json(Database.load_dbc(dbc.read_bytes(), dbc.name).to_json())
@@ -113,7 +120,7 @@ def argus(log: Path, dbc: Path, depth: str) -> Measurement:
             return {"cpu_seconds": spent, "frames": summary["frames"]["total"], "values": values, "bytes": stored}
         recording = Recording()
         decoder = Decoder(database, recording.channels)
-        for block in BlfParser().blocks(source, recording):
+        for block in parser_for(FORMATS[log.suffix]).blocks(source, recording):
             frames += len(block)
             if depth == "decode":
                 decoder.add(block)
@@ -129,30 +136,52 @@ def argus(log: Path, dbc: Path, depth: str) -> Measurement:
 def peer(log: Path, dbc: Path) -> Measurement:
     """python-can and cantools into one list of times and one of values per signal."""
     import can
-    import cantools
+    from cantools.database import load_file
+    from cantools.database.can.database import Database
 
-    database = cantools.database.load_file(str(dbc))
+    database = load_file(str(dbc))
+    assert isinstance(database, Database)
     columns: dict[tuple[int, str], list[Any]] = {}
     times: dict[int, list[float]] = {}
     frames = values = 0
     started = time.process_time()
-    with can.BLFReader(str(log)) as reader:
+    with can.LogReader(str(log)) as reader:
         for message in reader:
             frames += 1
             times.setdefault(message.arbitration_id, []).append(message.timestamp)
-            decoded = database.decode_message(message.arbitration_id, message.data, decode_choices=False)
+            decoded: Any = database.decode_message(message.arbitration_id, message.data, decode_choices=False)  # type: ignore[arg-type]
             for name, value in decoded.items():
                 columns.setdefault((message.arbitration_id, name), []).append(value)
             values += len(decoded)
     return {"cpu_seconds": time.process_time() - started, "frames": frames, "values": values}
 
 
+def peer_read(log: Path, _dbc: Path) -> Measurement:
+    """python-can alone: every message made, none kept."""
+    import can
+
+    frames = 0
+    started = time.process_time()
+    with can.LogReader(str(log)) as reader:
+        for _ in reader:
+            frames += 1
+    return {"cpu_seconds": time.process_time() - started, "frames": frames, "values": 0}
+
+
+FORMATS = {".blf": "blf", ".log": "candump", ".asc": "asc"}
+
 TASKS: dict[str, Callable[[Path, Path], Measurement]] = {
-    "argus_read": lambda log, dbc: argus(log, dbc, "read"),
-    "argus_decode": lambda log, dbc: argus(log, dbc, "decode"),
-    "argus_write": lambda log, dbc: argus(log, dbc, "write"),
+    "read": lambda log, dbc: argus(log, dbc, "read"),
+    "decode": lambda log, dbc: argus(log, dbc, "decode"),
+    "write": lambda log, dbc: argus(log, dbc, "write"),
+    "peer_read": peer_read,
     "peer_decode": peer,
 }
+PLAN = [
+    ("read", ".blf"), ("peer_read", ".blf"), ("decode", ".blf"), ("peer_decode", ".blf"), ("write", ".blf"),
+    ("read", ".log"), ("peer_read", ".log"), ("read", ".asc"), ("peer_read", ".asc"),
+]  # fmt: skip
+"""What is measured in each round, in this order: task and format."""
 
 
 def measure(task: str, log: Path, dbc: Path) -> Measurement:
@@ -195,21 +224,67 @@ def small_file(log: Path, dbc: Path) -> Measurement:
     return {"cpu_seconds": outcome.cpu_seconds, "wall_seconds": wall, "bytes": log.stat().st_size, "peak_mb": outcome.peak_bytes / 1e6}
 
 
-def prepare(frames: int) -> tuple[Path, Path, Path]:
-    """(log, small log of about 1 MB, DBC), made when they are not there."""
+def prepare(frames: int) -> tuple[dict[str, Path], Path, Path]:
+    """(log by suffix, small log of about 1 MB, DBC), made when they are not there."""
     DATA.mkdir(parents=True, exist_ok=True)
-    dbc, log, small = DATA / "bench.dbc", DATA / f"bench_{frames}.blf", DATA / "bench_80000.blf"
+    dbc, small = DATA / "bench.dbc", DATA / "bench_80000.blf"
+    logs = {suffix: DATA / f"bench_{frames}{suffix}" for suffix in FORMATS}
     dbc.write_text(make_dbc())
-    for path, count in ((log, frames), (small, 80_000)):
+    for path, count in (*((log, frames) for log in logs.values()), (small, 80_000)):
         if not path.exists():
             make_log(path, count)
-    return log, small, dbc
+    return logs, small, dbc
+
+
+def compared(name: str, ours: Measurement, theirs: Measurement, peer_name: str, goal: float | None = None) -> Row:
+    """CPU seconds beside the peer's; `goal` is a ratio."""
+    ratio = theirs["cpu_seconds"] / ours["cpu_seconds"]
+    return Row(
+        name,
+        round(ours["cpu_seconds"], 3),
+        "CPU s",
+        peer_name,
+        round(theirs["cpu_seconds"], 3),
+        round(ratio, 1),
+        goal,
+        None if goal is None else ratio >= goal,
+    )
+
+
+def rows(frames: int, medians: dict[tuple[str, str], Measurement], small: Measurement) -> list[Row]:
+    """What the page about the benchmarks shows. Exits when the two sides did not do the same work."""
+    for suffix in FORMATS:
+        if not medians["read", suffix]["frames"] == medians["peer_read", suffix]["frames"] == frames:
+            sys.exit(f"the two sides read a different number of frames from {suffix}")
+    decode, peer_decode, written = medians["decode", ".blf"], medians["peer_decode", ".blf"], medians["write", ".blf"]
+    if not decode["values"] == peer_decode["values"] == written["values"]:
+        sys.exit("the two sides decoded a different number of values")
+    count = f"{frames:,} frames"
+    return [
+        compared(f"read + decode BLF into columns, {count}", decode, peer_decode, PEER_DECODES, GOAL_RATIO),
+        compared(f"read BLF, {count}", medians["read", ".blf"], medians["peer_read", ".blf"], PEER),
+        compared(f"read candump, {count}", medians["read", ".log"], medians["peer_read", ".log"], PEER),
+        compared(f"read ASC, {count}", medians["read", ".asc"], medians["peer_read", ".asc"], PEER),
+        Row(f"read + decode BLF + write the results, {count}", round(written["cpu_seconds"], 3), "CPU s"),
+        Row("size of these results", round(written["bytes"] / 1e6, 2), "MB"),
+        Row("values decoded", decode["values"], "values"),
+        Row("read + decode BLF: peak memory", round(decode["peak_mb"]), "MiB", PEER_DECODES, round(peer_decode["peak_mb"])),
+        Row("read + decode BLF + write the results: peak memory", round(written["peak_mb"]), "MiB"),
+        Row("1 MB BLF of 60 streams through the sandbox, start included", round(small["cpu_seconds"], 3), "CPU s"),
+        Row("1 MB BLF of 60 streams through the sandbox: wall time", round(small["wall_seconds"], 3), "s"),
+        Row("1 MB BLF of 60 streams through the sandbox: peak memory", round(small["peak_mb"]), "MB"),
+    ]
+
+
+def middle(runs: list[Measurement]) -> Measurement:
+    """The median of each figure."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
 def main() -> None:
     """Measures everything and writes the results."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--runs", type=int, default=5)
     arguments.add_argument("--frames", type=int, default=1_000_000)
     arguments.add_argument("--skip-peer", action="store_true", help="measure Argus only and keep no results")
     arguments.add_argument("--task", nargs=3, metavar=("TASK", "LOG", "DBC"), help=argparse.SUPPRESS)
@@ -217,35 +292,24 @@ def main() -> None:
     if options.task:
         run_task(options.task[0], Path(options.task[1]), Path(options.task[2]))
         return
-    log, small, dbc = prepare(options.frames)
-    tasks = [task for task in TASKS if not (options.skip_peer and task == "peer_decode")]
-    runs: dict[str, list[Measurement]] = {task: [] for task in tasks}
+    logs, small, dbc = prepare(options.frames)
+    plan = [(task, suffix) for task, suffix in PLAN if not (options.skip_peer and task.startswith("peer"))]
+    runs: dict[tuple[str, str], list[Measurement]] = {step: [] for step in plan}
+    small_runs: list[Measurement] = []
     for _ in range(options.runs):
-        for task in tasks:
-            runs[task].append(measure(task, log, dbc))
-            print(task, runs[task][-1], flush=True)
-    medians = {task: {key: statistics.median(run[key] for run in measured) for key in measured[0]} for task, measured in runs.items()}
-    small_runs = [small_file(small, dbc) for _ in range(options.runs)]
-    medians["sandbox_1_mb"] = {key: statistics.median(run[key] for run in small_runs) for key in small_runs[0]}
-    print(json.dumps(medians, indent=1))
+        for task, suffix in plan:
+            runs[task, suffix].append(measure(task, logs[suffix], dbc))
+            print(task, suffix, runs[task, suffix][-1], flush=True)
+        small_runs.append(small_file(small, dbc))
+    medians = {step: middle(measured) for step, measured in runs.items()}
     if options.skip_peer:
+        for step, figures in medians.items():
+            print(*step, figures)
         return
-    if medians["argus_decode"]["values"] != medians["peer_decode"]["values"]:
-        sys.exit("the two sides decoded a different number of values")
-    ratio = medians["peer_decode"]["cpu_seconds"] / medians["argus_decode"]["cpu_seconds"]
-    report = {
-        "subject": "CPU time of python-can + cantools over that of read + decode into columns, medians",
-        "ratio": ratio,
-        "goal": GOAL_RATIO,
-        "met": ratio >= GOAL_RATIO,
-        "log": {"frames": options.frames, "bytes": log.stat().st_size, "messages": MESSAGES},
-        "runs": options.runs,
-        "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
-        "medians": medians,
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"ratio {ratio:.1f} (goal {GOAL_RATIO})")
+    found = rows(options.frames, medians, middle(small_runs))
+    write("parsers", found)
+    for row in found:
+        print(f"{row.name}: {row.value} {row.unit}", "" if row.ratio is None else f"(ratio {row.ratio})")
 
 
 if __name__ == "__main__":
