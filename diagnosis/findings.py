@@ -65,8 +65,8 @@ def percent(share: float) -> str:
 def length(ns: int) -> str:
     """A length of time in the two units that matter: `0.35 s`, `5.8 s`, `1 min 30 s`, `2 h`, `3 d 4 h`."""
     seconds = ns / SECOND_NS
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 9.95 else f"{min(seconds, 59):.0f} s"
+    if seconds < 9.95:
+        return f"{seconds:.2g} s"
     whole = round(seconds)
     for size, name, smaller_size, smaller in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:

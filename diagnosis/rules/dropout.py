@@ -13,7 +13,8 @@ RULE = "dropout"
 VERSION = "1"
 TITLE = "messages that were missing for a while"
 
-ENOUGH_ROWS = 20  # rows from which it can be said that a message is cyclic
+ENOUGH_ROWS = 20  # rows between two gaps, in the mean, from which it can be said that a message is cyclic
+PRESENT = 0.5  # of the time recorded: what is there less is sent only in certain situations
 REGULAR = (0.7, 1.3)  # rows times period as a share of the time recorded: what is sent on change or in bursts lies outside
 FAST_GAP_NS = 2 * SECOND_NS  # messages whose gaps show from this length on tell whether a bus is silent
 MOST = 0.9  # of the fast messages are missing: the bus is silent
@@ -62,16 +63,19 @@ def find(evidence: Evidence) -> Iterator[FoundFinding]:
 
 
 def is_cyclic(stream: Json) -> bool:
-    """Whether the rows come at a steady pace: as many as the time recorded, less the gaps, has periods."""
+    """Whether the rows come at a steady pace: as many as the time recorded, less the gaps, has periods, and most of the time.
+
+    What comes in short bursts, or only in certain situations, is sent on purpose that way.
+    """
     period, count = stream["period_ns"], stream["count"]
-    if not period or count < ENOUGH_ROWS:
+    if not period or count < ENOUGH_ROWS * (stream["gap_count"] + 1):
         return False
     inside = [gap["to_ns"] - gap["from_ns"] for gap in stream["gaps"] if not gap["between_files"]]
     missing = sum(inside)
     if inside and stream["gap_count"] > len(stream["gaps"]):  # not all are listed: the others are taken to be as long
         missing = missing * stream["gap_count"] // len(stream["gaps"])
     present = stream["covered_ns"] - missing
-    return present > 0 and REGULAR[0] <= count * period / present <= REGULAR[1]
+    return present > PRESENT * stream["covered_ns"] and REGULAR[0] <= count * period / present <= REGULAR[1]
 
 
 def silences(streams: Sequence[Json]) -> list[Silence]:

@@ -1,0 +1,64 @@
+"""A clock that was not set, or was set while recording, is said; times are never taken for right silently."""
+
+from __future__ import annotations
+
+from diagnosis.findings import WARNING, FoundFinding
+from diagnosis.rules.clock import find
+from tests.diagnosis.cases import SECOND, START, Case
+
+
+def found(case: Case) -> list[FoundFinding]:
+    return list(find(case.evidence()))
+
+
+def test_a_right_clock_is_not_mentioned() -> None:
+    case = Case()
+    case.file("a")
+    assert found(case) == []
+
+
+def test_a_clock_at_1970_is_found() -> None:
+    case = Case()
+    case.file("good")
+    case.file("early", flags=["1970"], first_ns=5 * SECOND, last_ns=60 * SECOND)
+    case.time["flags"] = ["1970", "mixed"]
+    first, mixed = found(case)
+    assert (first.severity, first.file_id, first.from_ns, first.to_ns) == (WARNING, "id-early", 5 * SECOND, 60 * SECOND)
+    assert first.sentence == "The clock of the logger was not set: early begins at 1970-01-01 00:00:05 UTC."
+    assert "different clocks" in mixed.sentence
+
+
+def test_a_recording_without_a_date_is_found() -> None:
+    case = Case()
+    for name in ("a", "b"):
+        case.file(name, absolute=False, flags=["relative"], first_ns=0, last_ns=60 * SECOND)
+    case.time |= {"absolute": False, "flags": ["relative"]}
+    (finding,) = found(case)
+    assert finding.severity == WARNING
+    assert "a and b have no date" in finding.sentence
+    assert "1970-01-01" in finding.sentence
+    assert finding.count == 2
+
+
+def test_an_empty_file_has_no_clock() -> None:
+    case = Case()
+    case.file("a", absolute=False, flags=["relative"], first_ns=None, last_ns=None)
+    assert found(case) == []
+
+
+def test_jumps_are_told_by_direction_and_size() -> None:
+    case = Case()
+    case.time |= {
+        "flags": ["backward", "forward_jump"],
+        "jumps": [
+            {"file": "a", "from_ns": START, "to_ns": START + 7200 * SECOND},
+            {"file": "a", "from_ns": START + 7300 * SECOND, "to_ns": START + 7263 * SECOND},
+            {"file": "b", "from_ns": START + 7400 * SECOND, "to_ns": START + 7398 * SECOND},
+        ],
+        "jump_count": 5,
+    }
+    forward, back = found(case)
+    assert "jumped forward by 2 h (once) (2 more jumps of the clock not listed), at 2023-11-14 22:13:20 UTC" in forward.sentence
+    assert "jumped back by up to 37 s (twice)" in back.sentence
+    assert (back.count, back.file_id) == (2, "a")
+    assert (back.from_ns, back.to_ns) == (START + 7263 * SECOND, START + 7400 * SECOND)
