@@ -107,7 +107,7 @@ def running(folder: Path, *, workers: bool = True) -> Iterator[Live]:
             try:
                 if requests.get(f"{live.url}/healthz", timeout=2).status_code == 200:
                     break
-            except requests.ConnectionError:
+            except requests.RequestException:
                 pass
             assert web.status() is None, live.tail()
             assert time.monotonic() < until, live.tail()

@@ -1,0 +1,94 @@
+"""The pages in a real browser: nothing refused by the security policy, the plot draws, nothing wider than a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batches.models import Batch
+from tests import factories
+from tests.browser.chromium import PROGRAM, Browser, browser
+from tests.flows.live import Live, running
+from tests.queue import drain
+from vehicles.signal_databases import add_signal_database
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(PROGRAM is None, reason="no Chromium is installed: apt-get install chromium")]
+
+DBC = b"""VERSION ""
+BS_:
+BU_: X
+BO_ 496 Example: 8 X
+ SG_ Counter : 0|32@1+ (1,0) [0|0] "" X
+ SG_ Temperature : 32|16@1+ (0.1,-40) [-40|200] "degC" X
+"""
+PASSWORD = "a long password"
+
+
+@pytest.fixture
+def argus(transactional_db, django_db_serialized_rollback, tmp_path: Path) -> Iterator[Live]:
+    with running(tmp_path, workers=False) as live:
+        yield live
+
+
+@pytest.fixture
+def batch(argus: Live) -> Batch:
+    vehicle = factories.vehicle(name="Browser")
+    add_signal_database(vehicle.platform, "example", DBC, actor="test")
+    log = b"".join(b"(1700000000.%06d) can0 1F0#%08X%04X0000\n" % (i * 1000, i, 900 if i == 500 else 600) for i in range(900))
+    made = factories.uploaded({"drive.log": log, "broken.blf": b"not a log at all" * 20}, vehicle)
+    drain()
+    return Batch.objects.get(pk=made.pk)
+
+
+@pytest.fixture
+def page(argus: Live) -> Iterator[Browser]:
+    factories.user("ops", "ops")
+    with browser() as opened:
+        opened.view(1400)
+        opened.log_in(argus.url, "ops", PASSWORD)
+        yield opened
+
+
+def paths(batch: Batch) -> list[str]:
+    return [
+        "/admin/",
+        "/admin/batches/batch/",
+        f"/admin/batches/batch/{batch.pk}/change/",
+        f"/admin/vehicles/vehicle/{batch.vehicle_id}/change/",
+    ]
+
+
+def test_pages_run_under_the_strict_policy_and_fit_a_phone(argus: Live, batch: Batch, page: Browser):
+    assert batch.state == "completed"
+    too_wide = []
+    for path in paths(batch):
+        for width in (1400, 400):
+            for dark in (False, True):
+                page.view(width, dark=dark)
+                page.open(argus.url + path)
+                if page.run("document.documentElement.scrollWidth") > width:
+                    too_wide.append((path, width))
+                narrow = page.run("document.querySelector('#content').getBoundingClientRect().width")
+                if width == 400 and narrow < 320:
+                    too_wide.append((path, f"content only {narrow} px"))
+    assert too_wide == []
+    assert page.complaints == []
+
+
+def test_the_plot_of_a_finding_or_a_ticked_signal_is_drawn(argus: Live, batch: Batch, page: Browser):
+    page.open(f"{argus.url}/admin/batches/batch/{batch.pk}/change/")
+    page.until("document.querySelector('input[name=signal]')")
+    page.run(
+        "[...document.querySelectorAll('tr')].find(row => row.textContent.includes('Temperature')).querySelector('input[type=checkbox]').click()"
+    )
+    page.until("document.querySelector('.uplot canvas')")
+    assert "Temperature" in page.run("decodeURIComponent(location.href)")
+    assert page.complaints == []
+
+
+def test_the_api_documentation_works_without_a_network(argus: Live, page: Browser):
+    page.open(f"{argus.url}/api/v1/docs")
+    page.until("document.querySelector('.opblock')")
+    assert page.complaints == []
