@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnosis.evidence import Evidence
-from diagnosis.findings import INFO, MAX_COUNT, MAX_SENTENCE, SEVERITIES, FoundFinding, shortened
+from diagnosis.findings import INFO, MAX_COUNT, SEVERITIES, FoundFinding, clean, shortened
 from diagnosis.rules import clock, coverage, damaged, dropout, error_frames, fault_codes, limits, stuck
 
 __all__ = ["RULES", "Diagnosis", "FoundFinding", "Rule", "RuleFailed", "diagnose"]
 
 MAX_PER_RULE = 200
+MAX_LISTED = 100  # entries of a list in `details`
 LONGEST = 200  # of the names of a stream or signal
 TIME_MIN, TIME_MAX = -(1 << 63), (1 << 63) - 1
 
@@ -98,15 +100,29 @@ def _checked(finding: FoundFinding, rule: Rule) -> FoundFinding:
         finding,
         rule=rule.id,
         rule_version=rule.version,
-        sentence=shortened(finding.sentence),
-        action=shortened(finding.action, MAX_SENTENCE),
-        code=finding.code[:64],
-        stream=finding.stream[:LONGEST],
-        signal=finding.signal[:LONGEST],
+        sentence=shortened(clean(finding.sentence)),
+        action=shortened(clean(finding.action)),
+        code=clean(finding.code)[:64],
+        stream=clean(finding.stream)[:LONGEST],
+        signal=clean(finding.signal)[:LONGEST],
         from_ns=_bounded(finding.from_ns),
         to_ns=_bounded(finding.to_ns),
         count=min(max(finding.count, 0), MAX_COUNT),
+        details={clean(name): _stored(value) for name, value in finding.details.items()},
     )
+
+
+def _stored(value: Any) -> Any:
+    """A detail as JSON takes it: short texts, finite numbers, short lists."""
+    if isinstance(value, str):
+        return shortened(clean(value))
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {clean(str(name)): _stored(entry) for name, entry in list(value.items())[:MAX_LISTED]}
+    if isinstance(value, (list, tuple)):
+        return [_stored(entry) for entry in value[:MAX_LISTED]]
+    return value
 
 
 def _bounded(t_ns: int | None) -> int | None:

@@ -102,6 +102,13 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
+def clean(text: str) -> str:
+    """The text as a database takes it: control characters and halves of surrogate pairs (names in logs may hold any) become U+FFFD."""
+    return "".join(
+        "\ufffd" if ord(letter) < 32 or 0x7F <= ord(letter) < 0xA0 or 0xD800 <= ord(letter) < 0xE000 else letter for letter in text
+    )
+
+
 def shortened(text: str, most: int = MAX_SENTENCE) -> str:
     """At most `most` characters, with an ellipsis where some are missing."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -73,6 +73,17 @@ def test_what_does_not_fit_a_row_is_cut() -> None:
         assert len(getattr(finding, name)) == Finding._meta.get_field(name).max_length
 
 
+def test_names_from_a_log_cannot_make_a_row_that_no_database_takes() -> None:
+    hostile = "a\x00b\ud800c\n"
+    details = {hostile: [hostile, {"x": float("nan"), hostile: 1}], "many": list(range(1000)), "long": "x" * 1000}
+    found = FoundFinding(INFO, hostile, hostile, code=hostile, stream=hostile, signal=hostile, details=details)
+    (finding,) = diagnose(Case().evidence(), [rule("a", found)]).findings
+    harmless = "a\ufffdb\ufffdc\ufffd"
+    assert [finding.sentence, finding.action, finding.code, finding.stream, finding.signal] == [harmless] * 5
+    assert finding.details[harmless] == [harmless, {"x": None, harmless: 1}]
+    assert (len(finding.details["many"]), len(finding.details["long"])) == (100, 500)
+
+
 @pytest.mark.parametrize("wrong", [FoundFinding("terrible", "x"), FoundFinding(INFO, "x", from_ns=2, to_ns=1)])
 def test_a_finding_that_cannot_be_stored_is_the_rules_failure(wrong: FoundFinding) -> None:
     diagnosis = diagnose(Case().evidence(), [rule("a", wrong), rule("b", FoundFinding(INFO, "fine"))])
