@@ -105,6 +105,7 @@ def results_context(
     rows = report.signal_rows(statistics, set(chosen))
     return {
         "statistics": statistics,
+        "plot_ready": batch.state not in {BatchState.UPLOADED, BatchState.SCATTERING},
         "columns": COLUMNS,
         "signals": rows,
         "signals_more": len(statistics.get("signals") or []) - len(rows),

@@ -5,7 +5,7 @@
   const MOST = 8;
   const HEIGHT = 380;
   const SETTLE = 150; // ms a zoom must rest before data are asked for
-  const NARROWEST = 1e-6; // s
+  const NARROWEST = 1e-4; // s
   const root = document.getElementById("plot");
   const config = JSON.parse(root.dataset.plot);
   const canvas = root.querySelector(".plot-canvas");
@@ -21,7 +21,6 @@
   const signals = new Map(); // key -> { key, name, unit, place, data }
   let range = config.from && config.to && BigInt(config.from) < BigInt(config.to) ? [toX(config.from), toX(config.to)] : FULL;
   let plot = null;
-  let ours = false; // we, not the person, are moving the scale
   let timer = 0;
   let running = null;
 
@@ -191,8 +190,8 @@
     return {
       width: Math.max(200, canvas.clientWidth), height: HEIGHT, scales, axes, series, bands,
       legend: { show: false }, pxAlign: 0, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
-      cursor: { drag: { x: true, y: false }, points: { show: false }, bind: { mousedown: grab, dblclick: () => () => { show(FULL); } } },
-      hooks: { drawClear: [shadeFindings], setCursor: [readOut], setScale: [moved] },
+      cursor: { drag: { x: true, y: false, setScale: false }, points: { show: false }, bind: { mousedown: grab, dblclick: () => () => { show(FULL); } } },
+      hooks: { drawClear: [shadeFindings], setCursor: [readOut], setSelect: [zoomed] },
     };
   };
 
@@ -205,18 +204,15 @@
     canvas.classList.toggle("hidden", signals.size === 0);
     describe();
     if (!shown.length) return;
-    ours = true;
     const joined = uPlot.join(shown.map((signal) => [signal.data.x, signal.data.high, signal.data.low]), shown.map(() => [0, 1, 1]));
     plot = new uPlot(options(shown), joined, canvas);
-    ours = false;
     readOut(plot);
   };
 
-  const moved = (chart, key) => {
-    if (ours || key !== "x") return;
-    const { min, max } = chart.scales.x;
-    if (min === range[0] && max === range[1]) return;
-    show([min, max]);
+  /** Somebody has dragged over a part of the plot. */
+  const zoomed = (chart) => {
+    const { left, width } = chart.select;
+    if (width > 2) show([chart.posToVal(left, "x"), chart.posToVal(left + width, "x")]);
   };
 
   /** Show another range: at once with the data there are, finer when the server has answered. */
@@ -225,10 +221,8 @@
     const from = Math.max(FULL[0], Math.min(wanted[0], FULL[1] - width));
     range = [from, from + width];
     if (plot) {
-      ours = true;
       plot.setScale("x", { min: range[0], max: range[1] });
       plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-      ours = false;
     }
     describe();
     soon();
@@ -304,7 +298,6 @@
       handler(event);
       return;
     }
-    event.preventDefault();
     const from = event.clientX, [first, last] = range, width = chart.over.clientWidth;
     const move = (at) => show([first, last].map((edge) => edge - ((at.clientX - from) / width) * (last - first)));
     const stop = () => {
