@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format build pins clean bench-parsers bench-lists bench-pipeline
+.PHONY: help run browser test lint format build pins clean bench-parsers bench-lists bench-pipeline
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -26,7 +26,13 @@ build: $(VENV)/.built ## set up the environment and compile the parsers
 run: build ## start Argus with a demo fleet on 127.0.0.1 (PORT=8000 to change)
 	@exec $(PY) manage.py argus_demo --port $(PORT)
 
-test: build lint ## run everything that must be green: lint, the suite on SQLite, the suite on PostgreSQL
+# Tests that need a browser skip without one; as root on Debian it can simply be installed.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq >/dev/null && apt-get install -qq -y chromium >/dev/null 2>&1; } \
+	  || echo "No Chromium here: the browser tests will be skipped (apt-get install chromium)."
+
+test: build lint browser ## run everything that must be green: lint, the suite on SQLite, the suite on PostgreSQL
 	$(PYTEST)
 	$(PY) -m tests.with_postgres $(PYTEST) -m 'not engine_free'
 

@@ -80,9 +80,8 @@ def test_pages_run_under_the_strict_policy_and_fit_a_phone(argus: Live, batch: B
 def test_the_plot_of_a_finding_or_a_ticked_signal_is_drawn(argus: Live, batch: Batch, page: Browser):
     page.open(f"{argus.url}/admin/batches/batch/{batch.pk}/change/")
     page.until("document.querySelector('input[name=signal]')")
-    page.run(
-        "[...document.querySelectorAll('tr')].find(row => row.textContent.includes('Temperature')).querySelector('input[type=checkbox]').click()"
-    )
+    row = "[...document.querySelectorAll('tr')].find(row => row.textContent.includes('Temperature'))"
+    page.run(f"{row}.querySelector('input[type=checkbox]').click()")
     page.until("document.querySelector('.uplot canvas')")
     assert "Temperature" in page.run("decodeURIComponent(location.href)")
     assert page.complaints == []
