@@ -62,7 +62,10 @@ class RunFinder:
         ends = np.flatnonzero((labels[1:] != labels[:-1]) | (step > self.gap_ns) | (step < 0))
         starts = np.concatenate([np.zeros(1, ends.dtype), ends + 1])
         stops = np.concatenate([ends, np.array([len(t_ns) - 1], ends.dtype)])
-        low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+        if self.label is None:
+            low = high = values[starts]
+        else:
+            low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
         found = Runs(labels[starts], t_ns[starts], t_ns[stops], (stops - starts + 1).astype(np.int64), low, high)
         if self._open is not None:
             found = self._joined(self._open, found)

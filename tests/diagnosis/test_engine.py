@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,9 @@ def test_a_recording_with_nothing_in_it_gives_no_finding() -> None:
     case.time |= {"first_ns": None, "last_ns": None}
     diagnosis = diagnose(case.evidence())
     assert (diagnosis.findings, diagnosis.failures) == ([], [])
+
+
+def test_every_rule_is_explained() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
+    headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert headings == [entry.id for entry in RULES]
