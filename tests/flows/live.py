@@ -28,6 +28,7 @@ class Live:
 
     url: str
     logs: Path
+    worker: int = 0  # process id of the queue's main process
 
     def send(self, token: str, files: dict[str, bytes], *, complete: bool = True) -> str:
         """Upload files as a vehicle does, and complete; the batch id."""
@@ -100,7 +101,7 @@ def running(folder: Path, *, workers: bool = True) -> Iterator[Live]:
     processes = [web]
     if workers:
         processes.append(Process("worker", [sys.executable, str(ROOT / "manage.py"), "qcluster"], log=logs / "worker.log", env=env))
-    live = Live(f"http://127.0.0.1:{port}", logs)
+    live = Live(f"http://127.0.0.1:{port}", logs, processes[-1].pid)
     try:
         until = time.monotonic() + 60
         while True:
