@@ -113,7 +113,9 @@ class BatchAdmin(admin.ModelAdmin):
 
     @admin.display(description="Recorded (UTC)")
     def recorded(self, batch: Batch) -> SafeString:
-        """By the vehicle's clock, with a flag where that clock is wrong."""
+        """By the vehicle's clock, with a flag where that clock is wrong; before the files are read, what the vehicle announced."""
+        if batch.recorded_from is None and batch.declared_from:
+            return format_html('{}<br><span class="quiet">announced</span>', span(batch.declared_from, batch.declared_to))
         flags = ", ".join(CLOCK_SHORT.get(flag, str(flag)) for flag in batch.clock_flags)
         warning = format_html('<br><span class="flag">{}</span>', flags) if flags else SafeString("")
         return format_html("{}{}", span(batch.recorded_from, batch.recorded_to), warning)

@@ -20,6 +20,14 @@ VIEWS = {"running": "Running", "stuck": "No progress", "issues": "Completed with
 AGES = {"1d": ("Last 24 hours", 1), "7d": ("Last 7 days", 7), "30d": ("Last 30 days", 30)}
 
 
+class RelatedFilter(admin.SimpleListFilter):
+    """Choices that are rows; a value in the address counts even while there is nothing to choose from."""
+
+    def has_output(self) -> bool:
+        """Django leaves out filters without choices, and would show everything."""
+        return super().has_output() or self.value() is not None
+
+
 class StateFilter(admin.SimpleListFilter):
     """One state, or a view of several: running, without progress, completed with issues."""
 
@@ -62,7 +70,7 @@ class SeverityFilter(admin.SimpleListFilter):
         return queryset.filter(worst_severity__in=queries.BAD) if value == "bad" else queryset.filter(worst_severity=value)
 
 
-class PlatformFilter(admin.SimpleListFilter):
+class PlatformFilter(RelatedFilter):
     """The platform of the vehicle."""
 
     title = "platform"
@@ -77,7 +85,7 @@ class PlatformFilter(admin.SimpleListFilter):
         return queryset.filter(vehicle__in=Vehicle.objects.filter(platform=number(self.value())).order_by()) if self.value() else queryset
 
 
-class FleetFilter(admin.SimpleListFilter):
+class FleetFilter(RelatedFilter):
     """The fleet of the vehicle."""
 
     title = "fleet"

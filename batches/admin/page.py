@@ -52,7 +52,8 @@ def head(batch: Batch) -> dict[str, Any]:
         "stages": stages(batch),
         "running": batch.state not in ENDED,
         "failed_stage": actions.stage_name(batch),
-        "recorded": span(batch.recorded_from, batch.recorded_to),
+        "recorded": span(batch.recorded_from or batch.declared_from, batch.recorded_to or batch.declared_to),
+        "announced": batch.recorded_from is None and batch.declared_from is not None,
         "clock": [(flag, report.CLOCK_SHORT.get(flag, flag)) for flag in batch.clock_flags],
     }
 
