@@ -431,7 +431,10 @@ cdef void put_whole(const uint64_t* words, Py_ssize_t n, const Field* field, who
     cdef whole_t scale = <whole_t>field.scale, add = <whole_t>field.add
     cdef Py_ssize_t k
     if scale == 1 and add == 0:
-        if field.is_signed:
+        if field.is_signed and spare >= 32:
+            for k in range(n):
+                out[k] = <whole_t>(<int32_t>(words[k] << up >> 32) >> (spare - 32))
+        elif field.is_signed:
             for k in range(n):
                 out[k] = <whole_t>(<int64_t>(words[k] << up) >> spare)
         else:
@@ -450,10 +453,14 @@ cdef void put_real(const uint64_t* words, Py_ssize_t n, const Field* field, doub
     cdef int up = field.up, spare = field.spare
     cdef double factor = field.factor, offset = field.offset    # copies: a store through out might change what field points to
     cdef Py_ssize_t k
-    if field.is_signed:
+    # Processors turn several numbers of 32 bits into floats at once, longer ones one by one.
+    if field.is_signed and spare >= 32:
+        for k in range(n):
+            out[k] = <double>(<int32_t>(words[k] << up >> 32) >> (spare - 32)) * factor + offset
+    elif field.is_signed:
         for k in range(n):
             out[k] = <double>(<int64_t>(words[k] << up) >> spare) * factor + offset
-    elif spare > 32:            # fits 31 bits: processors turn several such numbers into floats at once
+    elif spare > 32:
         for k in range(n):
             out[k] = <double>(<int32_t>(words[k] << up >> spare)) * factor + offset
     elif spare:

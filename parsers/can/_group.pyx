@@ -123,6 +123,7 @@ cdef class Grouper:
         cdef Slot* slot
         cdef int64_t t
         cdef uint8_t flag
+        cdef Py_ssize_t start = i
         while i < n:
             t = t_ns[i]
             flag = flags[i]
@@ -135,6 +136,7 @@ cdef class Grouper:
                 found = self.table[at]
                 if not found and self.slot_count < MAX_SLOTS:
                     if <uint64_t>self.slot_count * 4 > self.table_mask:
+                        self._count(start, i, t_ns, channel, flags)
                         return i
                     slot = &self.slots[self.slot_count]
                     memset(slot, 0, sizeof(Slot))
@@ -143,7 +145,6 @@ cdef class Grouper:
                     slot.length_min = slot.length_max = length[i]
                     self.slot_count += 1
                     found = self.table[at] = <int32_t>self.slot_count
-            self._count(i, t, flag, channel[i])
             self.slot_of[i] = NO_SLOT
             if found:
                 slot = &self.slots[found - 1]
@@ -162,33 +163,48 @@ cdef class Grouper:
             elif not flag & FLAG_ERROR:
                 self.overflow += 1
             i += 1
+        self._count(start, n, t_ns, channel, flags)
         return n
 
-    cdef inline void _count(self, Py_ssize_t i, int64_t t, uint8_t flag, uint16_t channel) noexcept nogil:
-        cdef int64_t before = self.previous_ns
-        # Compared without a difference: times of a damaged file may be too far apart for one.
-        if t < before:
-            if t < saturated(before, -BACKWARD_NS):
-                self.backward_count += 1
-            if t < saturated(before, -JUMP_BACK_NS):
-                self._jump(before, t)
-        elif t > saturated(before, JUMP_AHEAD_NS):
-            self._jump(before, t)
-        if t < self.first_ns:
-            self.first_ns = t
-        if t > self.last_ns:
-            self.last_ns = t
-        self.previous_ns = t
-        self.per_channel[channel] += 1
-        self.total += 1
-        self.errors += (flag & FLAG_ERROR) != 0
-        self.remotes += (flag & FLAG_REMOTE) != 0
-        self.fd += (flag & FLAG_FD) != 0
-        self.tx += (flag & FLAG_TX) != 0
+    cdef void _count(self, Py_ssize_t start, Py_ssize_t stop, const int64_t* t_ns, const uint16_t* channel,
+                     const uint8_t* flags) noexcept nogil:
+        """Counts these frames by kind and by channel, and watches the clock."""
+        cdef int64_t t, before = self.previous_ns, first = self.first_ns, last = self.last_ns
+        cdef int64_t errors = 0, remotes = 0, fd = 0, tx = 0, total = self.total
+        cdef Py_ssize_t i, run = start
+        for i in range(start, stop):
+            t = t_ns[i]
+            # Compared without a difference: times of a damaged file may be too far apart for one.
+            if t < before:
+                if t < saturated(before, -BACKWARD_NS):
+                    self.backward_count += 1
+                if t < saturated(before, -JUMP_BACK_NS):
+                    self._jump(total + i - start, before, t)
+            elif t > saturated(before, JUMP_AHEAD_NS):
+                self._jump(total + i - start, before, t)
+            first = min(first, t)
+            last = max(last, t)
+            before = t
+            if channel[i] != channel[run]:
+                self.per_channel[channel[run]] += i - run
+                run = i
+        if stop > start:
+            self.per_channel[channel[run]] += stop - run
+        for i in range(start, stop):
+            errors += (flags[i] & FLAG_ERROR) != 0
+            remotes += (flags[i] & FLAG_REMOTE) != 0
+            fd += (flags[i] & FLAG_FD) != 0
+            tx += (flags[i] & FLAG_TX) != 0
+        self.previous_ns, self.first_ns, self.last_ns = before, first, last
+        self.total += stop - start
+        self.errors += errors
+        self.remotes += remotes
+        self.fd += fd
+        self.tx += tx
 
-    cdef void _jump(self, int64_t before, int64_t t) noexcept nogil:
+    cdef void _jump(self, int64_t frame, int64_t before, int64_t t) noexcept nogil:
         if self.jump_count < MAX_JUMPS:
-            self.jumps[self.jump_count][0] = self.total
+            self.jumps[self.jump_count][0] = frame
             self.jumps[self.jump_count][1] = before
             self.jumps[self.jump_count][2] = t
         self.jump_count += 1

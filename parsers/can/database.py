@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from parsers.errors import Corrupt, LimitExceeded, Unsupported
@@ -69,16 +70,7 @@ class Signal:
     @property
     def storage(self) -> str:
         """The numpy type that holds every physical value: the narrowest whole one that can, else float64."""
-        if self.is_float or not (float(self.scale).is_integer() and float(self.offset).is_integer()):
-            return "float64"
-        low, high = (-(1 << (self.length - 1)), (1 << (self.length - 1)) - 1) if self.signed else (0, (1 << self.length) - 1)
-        ends = sorted(raw * int(self.scale) + int(self.offset) for raw in (low, high))
-        for bits in (8, 16, 32, 64):
-            if -(1 << (bits - 1)) <= ends[0] and ends[1] < 1 << (bits - 1):
-                return f"int{bits}"
-            if ends[0] >= 0 and ends[1] < 1 << bits:
-                return f"uint{bits}"
-        return "float64"
+        return "float64" if self.is_float else _storage(self.length, self.signed, self.scale, self.offset)
 
     def physical_choices(self) -> dict[str, str] | None:
         """The value table with the keys as they stand in the decoded column."""
@@ -87,6 +79,20 @@ class Signal:
         if self.storage == "float64":
             return {repr(raw * self.scale + self.offset): text for raw, text in self.choices.items()}
         return {str(raw * int(self.scale) + int(self.offset)): text for raw, text in self.choices.items()}
+
+
+@lru_cache(maxsize=1024)
+def _storage(length: int, signed: bool, scale: float, offset: float) -> str:
+    if not (float(scale).is_integer() and float(offset).is_integer()):
+        return "float64"
+    low, high = (-(1 << (length - 1)), (1 << (length - 1)) - 1) if signed else (0, (1 << length) - 1)
+    least, most = sorted(raw * int(scale) + int(offset) for raw in (low, high))
+    for bits in (8, 16, 32, 64):
+        if -(1 << (bits - 1)) <= least and most < 1 << (bits - 1):
+            return f"int{bits}"
+        if least >= 0 and most < 1 << bits:
+            return f"uint{bits}"
+    return "float64"
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,24 +115,27 @@ class Decoder:
 def make_columns(message: Message, j1939_null: bool = False) -> Columns:
     """Empty columns for one message; `j1939_null` as for Decoder."""
     selectors, selector_of, ranges = _selectors(message.signals)
-    specs = np.zeros((len(message.signals), 10), np.int64)
-    scaling = np.zeros((len(message.signals), 2), np.float64)
-    for i, signal in enumerate(message.signals):
-        whole = signal.storage != "float64"
-        specs[i] = (
-            signal.first_bit,
-            signal.length,
-            signal.big_endian,
-            signal.signed,
-            signal.length if signal.is_float else 0,
-            STORAGE_NAMES.index(signal.storage),
-            selector_of[i],
-            j1939_null and message.j1939 and signal.length > 1 and not signal.signed and not signal.is_float,
-            _wrapped(signal.scale) if whole else 0,
-            _wrapped(signal.offset) if whole else 0,
+    specs = []
+    for signal, selector in zip(message.signals, selector_of, strict=True):
+        storage = signal.storage
+        whole = storage != "float64"
+        specs.append(
+            (
+                signal.first_bit,
+                signal.length,
+                signal.big_endian,
+                signal.signed,
+                signal.length if signal.is_float else 0,
+                STORAGE_NAMES.index(storage),
+                selector,
+                j1939_null and message.j1939 and signal.length > 1 and not signal.signed and not signal.is_float,
+                _wrapped(signal.scale) if whole else 0,
+                _wrapped(signal.offset) if whole else 0,
+            )
         )
-        scaling[i] = (signal.scale, signal.offset)
-    return Columns(specs, scaling, selectors, ranges)
+    scaling = [(signal.scale, signal.offset) for signal in message.signals]
+    count = len(specs)
+    return Columns(np.array(specs, np.int64).reshape(count, 10), np.array(scaling, np.float64).reshape(count, 2), selectors, ranges)
 
 
 def _wrapped(value: float) -> int:
