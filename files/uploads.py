@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db.models import Expression, QuerySet
+from django.db.models import Expression, Q, QuerySet
 from django.db.models.functions import Now
 
 from common.clock import from_now
@@ -90,3 +90,16 @@ def abort(upload: Upload) -> None:
         storage.delete(upload.storage_key)
     except Exception:
         log.exception("upload not cleaned up", upload_id=str(upload.pk))
+
+
+def collect(older_than: timedelta, limit: int = 500) -> int:
+    """Remove up to `limit` failed or lost uploads that began longer ago, with the bytes that a killed receiver left; their number.
+
+    For the sweep. Raises StorageUnavailable; what was removed until then stays removed.
+    """
+    gone = Q(state=UploadState.FAILED) | Q(state=UploadState.OPEN, lease_until__lte=Now())
+    begun = Upload.objects.filter(gone, created_at__lt=from_now(-older_than)).order_by("created_at")[:limit]
+    for upload in begun:
+        storage.delete(upload.storage_key)
+        upload.delete()
+    return len(begun)

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.utils.http import parse_etags
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
@@ -85,10 +86,12 @@ class BatchList(BatchView):
         """A vehicle sees its own, an integration with `batch:read` every vehicle's."""
         query = ListQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
+        vin = access.sees_vin(request)
+        if "vin" in query.validated_data and not vin:
+            raise PermissionDenied("You may not look for vehicles by VIN.")
         batches = queries.filtered(queries.visible(access.vehicle_of(request)), query.validated_data)
         pages = NewestFirst()
         page = pages.paginate_queryset(batches, request, view=self) or []
-        vin = access.sees_vin(request)
         return pages.get_paginated_response([shapes.of_batch(batch, vin=vin) for batch in page])
 
     @extend_schema(

@@ -335,6 +335,16 @@ def test_a_vehicle_cannot_list_anothers_by_vin(car, vehicle, other_car):
     assert listed(car, f"?vin={other.vin}") == []
 
 
+def test_who_may_not_see_a_vin_cannot_look_for_one(vehicle):
+    factories.batch(vehicle)
+    person = factories.user("anna")
+    person.user_permissions.add(*_permissions("view_batch"))
+    browser = Caller()
+    browser.force_login(person)
+    assert len(listed(browser)) == 1
+    refused(browser.get(f"{API}?vin={vehicle.vin}"), 403, "permission_denied")
+
+
 @pytest.mark.parametrize(
     ("query", "status", "code"),
     [

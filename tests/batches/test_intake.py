@@ -290,6 +290,22 @@ def test_a_repeated_put_ends_the_old_one_that_hangs(batch):
     complete_batch(batch.pk, None, None, actor=ACTOR)
 
 
+def test_what_a_killed_receiver_left_is_collected_after_a_day(batch):
+    kept = send(batch, name="kept")
+    alive, lost, young = (begin_upload(batch.pk, Offer(name)) for name in ("alive", "lost", "young"))
+    folder = Path(storage.storages["default"].location) / "raw" / str(batch.pk)
+    for upload in (alive, lost, young):
+        (folder / f"{upload.pk}.part").write_bytes(b"half")
+    day_ago = timezone.now() - timedelta(hours=25)
+    Upload.objects.exclude(pk=young.pk).update(created_at=day_ago)
+    Upload.objects.filter(pk__in=[lost.pk, young.pk]).update(lease_until=day_ago)
+
+    assert uploads.collect(timedelta(days=1)) == 1
+    assert set(objects()) == {kept.storage_key, f"{alive.storage_key}.part", f"{young.storage_key}.part"}
+    assert set(Upload.objects.values_list("name", flat=True)) == {"kept", "alive", "young"}
+    assert uploads.collect(timedelta(days=1)) == 0
+
+
 # -- complete ----------------------------------------------------------------------------------------------------------
 
 
