@@ -290,6 +290,7 @@ class _Child:
             self._crash(kind if kind in CRASH_KINDS else "protocol", _plain(frame["crash"]["detail"], 200))
         elif frame["done"] is True:
             self._done = True
+            self.peak_bytes = _whole(frame.get("peak_bytes", 0))
 
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data
@@ -317,7 +318,6 @@ class _Child:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         self.cpu_seconds = usage.ru_utime + usage.ru_stime
-        self.peak_bytes = usage.ru_maxrss * 1024
         return process.returncode
 
     def _judge(self, status: int) -> Refused | Crashed | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import uuid
+from importlib import import_module
 
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db.models import F
 
 from batches.models import Batch
@@ -55,8 +56,18 @@ def batch(of: Vehicle | None = None, **fields) -> Batch:
 def user(name: str, *groups: str) -> User:
     """A staff user in groups."""
     person = User.objects.create_user(name, password="a long password", is_staff=True)
+    if groups and not Group.objects.exists():
+        restore_groups()
     person.groups.set(Group.objects.filter(name__in=groups))
     return person
+
+
+def restore_groups() -> None:
+    """The groups that the migration made, after a test with real transactions has emptied the tables."""
+    for name, rights in import_module("argus_site.migrations.0001_groups").GROUPS.items():
+        group = Group.objects.create(name=name)
+        for label, codenames in rights:
+            group.permissions.add(*Permission.objects.filter(content_type__app_label=label, codename__in=codenames))
 
 
 def file(of: Batch, **fields) -> File:

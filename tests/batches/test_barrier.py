@@ -120,7 +120,7 @@ def test_every_change_is_an_event_with_a_seq_without_gap():
     assert sum(event.type == "FileParsed" for event in events) == 2
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_files_that_settle_at_the_same_moment_open_the_barrier_once():
     for _ in range(5):
         batch, claims = scattered(8)

@@ -27,7 +27,7 @@ PASSWORD = "a long password"
 
 
 @pytest.fixture
-def argus(transactional_db, django_db_serialized_rollback, tmp_path: Path) -> Iterator[Live]:
+def argus(transactional_db, tmp_path: Path) -> Iterator[Live]:
     with running(tmp_path, workers=False) as live:
         yield live
 

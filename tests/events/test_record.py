@@ -10,7 +10,7 @@ from events.record import record, record_act
 from tests import factories
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_outside_a_transaction_nothing_is_recorded():
     batch = factories.batch()
     with pytest.raises(transaction.TransactionManagementError):
@@ -18,7 +18,7 @@ def test_outside_a_transaction_nothing_is_recorded():
     assert not Event.objects.filter(batch=batch).exists()
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_a_rolled_back_event_leaves_no_gap():
     batch = factories.batch()
     with transaction.atomic():

@@ -11,7 +11,7 @@ from tests.flows.live import Live, running
 
 
 @pytest.fixture
-def live(transactional_db, django_db_serialized_rollback, tmp_path: Path) -> Iterator[Live]:
+def live(transactional_db, tmp_path: Path) -> Iterator[Live]:
     """A running Argus on the test's database."""
     with running(tmp_path) as argus:
         yield argus
