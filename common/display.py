@@ -119,4 +119,4 @@ def percent(share: float | None) -> str:
 
 def pill(text: str, kind: str) -> SafeString:
     """A small label; `kind` colours it (ok, info, warning, error, critical, running, quiet), the text carries the meaning."""
-    return format_html('<span class="pill pill-{}">{}</span>', kind, text)
+    return format_html('<span class="pill pill-{}">{}</span>', kind, visible(text))

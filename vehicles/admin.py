@@ -387,8 +387,8 @@ class SignalDatabaseAdmin(admin.ModelAdmin):
         return TemplateResponse(request, "admin/simple_form.html", context)
 
     def _tell(self, request: HttpRequest, database: SignalDatabase) -> None:
-        contents = f"{count(database.message_count)} messages and {count(database.signal_count)} signals"
-        messages.success(request, f"{database} has {contents} and is in use from now on.")
+        contents = f"{count(database.signal_count)} signals in {count(database.message_count)} messages"
+        messages.success(request, f"The signal database {visible(database)} is in use from now on: {contents}.")
         for text in database.warnings[:WARNINGS_IN_MESSAGE]:
             messages.warning(request, visible(text))
         more = len(database.warnings) - WARNINGS_IN_MESSAGE

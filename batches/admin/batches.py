@@ -22,7 +22,7 @@ from batches import notes
 from batches.admin import actions, filters, plots, queries
 from batches.admin.actions import Action
 from batches.admin.page import head, page
-from batches.admin.report import CLOCK_SHORT
+from batches.admin.report import clock_words
 from batches.admin.stages import severity_pill, stage_bar, state_pill
 from batches.models import ENDED, Batch
 from common.display import age, count, size, span, utc, visible
@@ -116,7 +116,7 @@ class BatchAdmin(admin.ModelAdmin):
         """By the vehicle's clock, with a flag where that clock is wrong; before the files are read, what the vehicle announced."""
         if batch.recorded_from is None and batch.declared_from:
             return format_html('{}<br><span class="quiet">announced</span>', span(batch.declared_from, batch.declared_to))
-        flags = ", ".join(CLOCK_SHORT.get(flag, str(flag)) for flag in batch.clock_flags)
+        flags = ", ".join(clock_words(flag) for flag in batch.clock_flags)
         warning = format_html('<br><span class="flag">{}</span>', flags) if flags else SafeString("")
         return format_html("{}{}", span(batch.recorded_from, batch.recorded_to), warning)
 

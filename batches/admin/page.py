@@ -54,7 +54,7 @@ def head(batch: Batch) -> dict[str, Any]:
         "failed_stage": actions.stage_name(batch),
         "recorded": span(batch.recorded_from or batch.declared_from, batch.recorded_to or batch.declared_to),
         "announced": batch.recorded_from is None and batch.declared_from is not None,
-        "clock": [(flag, report.CLOCK_SHORT.get(flag, flag)) for flag in batch.clock_flags],
+        "clock": [(flag, report.clock_words(flag)) for flag in batch.clock_flags],
     }
 
 

@@ -15,7 +15,7 @@ SIGNALS_SHOWN = 1000
 ROWS_SHOWN = 200
 NS = 10**9
 MARGIN_NS = 5 * NS
-CLOCK_WORDS = {
+CLOCK_SENTENCES = {
     "1970": "The clock stood before the year 2000: it was probably never set. Order and distances hold, dates do not.",
     "relative": "The recording has no calendar time; times count from its start.",
     "backward": "The clock steps backward during the recording.",
@@ -73,6 +73,11 @@ def parse_key(key: str) -> tuple[str, str] | None:
     """Stream and signal of a key."""
     stream, slash, signal = key.partition("/")
     return (unquote(stream), unquote(signal)) if slash and stream and signal else None
+
+
+def clock_words(flag: str) -> str:
+    """A clock flag in two or three words."""
+    return CLOCK_SHORT.get(flag) or display.visible(flag)
 
 
 def is_absolute(statistics: dict[str, Any] | None) -> bool:
@@ -186,7 +191,7 @@ def doubts(batch: Batch, files: list[File], statistics: dict[str, Any] | None) -
     if cut := sum(file.partial for file in files):
         were = "file was" if cut == 1 else "files were"
         found.append(Doubt("warning", "damaged files", f"{cut} {were} read only in part; the lost byte ranges are listed below."))
-    found += [Doubt("warning", CLOCK_SHORT.get(flag, "clock"), CLOCK_WORDS.get(flag, f"Clock: {flag}.")) for flag in batch.clock_flags]
+    found += [Doubt("warning", clock_words(flag), CLOCK_SENTENCES.get(flag, "The clock cannot be trusted.")) for flag in batch.clock_flags]
     if statistics is None:
         return found
     coverage, frames = statistics.get("coverage") or {}, statistics.get("frames") or {}

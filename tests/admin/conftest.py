@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.test import Client
+from django.utils import timezone
 
 from batches.models import Batch
+from batches.transitions import locked
+from diagnosis.models import Finding
+from events.models import EventType
+from events.record import record
+from files.models import File
 from tests import factories
 from tests.admin.pages import logged_in
 from tests.queue import drain
@@ -36,16 +45,33 @@ def root(db) -> Client:
     return logged_in(User.objects.create_superuser("root", password="a long password"))
 
 
+def frame(second: int, number: int, raw: int) -> bytes:
+    """A line of candump: the number, and the raw temperature (0.1 degC above -40)."""
+    return b"(%d.%06d) can0 1F0#%s\n" % (second, number * 1000, struct.pack("<IHH", number, raw, 0).hex().encode())
+
+
+@pytest.fixture
+def finished(db) -> Batch:
+    """Completed with issues: one file read, one not. Rows only, nothing was parsed."""
+    batch = factories.batch(factories.vehicle(name="Heron"))
+    factories.file(batch, name="drive.log", state="completed", result_key="results/x/1", format="candump")
+    broken = factories.stored(batch, b"not a log " * 20, "broken.blf")
+    File.objects.filter(pk=broken.pk).update(state="failed", error_class="input", error_code="unknown_format", error="It is no log.")
+    done = {"state": "completed", "processed_files": 1, "failed_files": 1, "completed_at": timezone.now(), "worst_severity": "error"}
+    Batch.objects.filter(pk=batch.pk).update(**done, finding_count=1)
+    Finding.objects.create(batch=batch, rule="damaged", rule_version="1", severity="error", sentence="broken.blf could not be read.")
+    with transaction.atomic():
+        record(locked(batch.pk), EventType.STATUS_CHANGED, {"old_status": "diagnosing", "new_status": "completed"})
+    return Batch.objects.get(pk=batch.pk)
+
+
 @pytest.fixture
 def diagnosed(db) -> Batch:
     """Two readable files of 900 samples each, one with a spike of 50 degC, and one that is no log."""
     vehicle = factories.vehicle(name="Kestrel")
     add_signal_database(vehicle.platform, "engine", DBC, actor="test")
     logs = {
-        f"drive_{part}.log": b"".join(
-            b"(%d.%06d) can0 1F0#%08X%04X0000\n" % (1_700_000_000 + part, i * 1000, i, 900 if (part, i) == (1, 500) else 400)
-            for i in range(900)
-        )
+        f"drive_{part}.log": b"".join(frame(1_700_000_000 + part, i, 900 if (part, i) == (1, 500) else 400) for i in range(900))
         for part in range(2)
     }
     made = factories.uploaded({**logs, "broken.blf": b"this is not a log " * 20}, vehicle)

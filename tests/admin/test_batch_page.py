@@ -117,10 +117,10 @@ def test_a_batch_without_results_has_a_page_in_every_state(ops):
     assert "It broke." in read(ops.get(address(Batch.objects.get(state="failed")))).words
 
 
-def test_only_a_running_batch_asks_for_news(ops, diagnosed):
+def test_only_a_running_batch_asks_for_news(ops, finished):
     running = Batch.objects.create(vehicle=factories.vehicle(), state="gathering", total_files=1)
     assert b"progress.js" in ops.get(address(running)).content
-    assert b"progress.js" not in ops.get(address(diagnosed)).content
+    assert b"progress.js" not in ops.get(address(finished)).content
 
 
 def test_the_plot_rests_while_files_are_parsed_again(ops, diagnosed):
@@ -136,31 +136,31 @@ def test_an_unknown_batch_is_404(ops, missing):
     assert ops.get(f"/admin/batches/batch/{missing}/change/").status_code == 404
 
 
-def test_a_note_is_kept_with_its_author_and_told(support, diagnosed):
-    response = support.post(address(diagnosed, "note/"), {"text": "Fan replaced.\r\nSecond line"})
+def test_a_note_is_kept_with_its_author_and_told(support, finished):
+    response = support.post(address(finished, "note/"), {"text": "Fan replaced.\r\nSecond line"})
     assert response.status_code == 302
     assert response["Location"].endswith("#notes")
     note = Note.objects.get()
     assert (note.text, note.author.username) == ("Fan replaced.\nSecond line", "susan")
     event = Event.objects.get(type=EventType.NOTE_ADDED)
-    assert (event.actor, event.batch_id) == ("user:susan", diagnosed.pk)
-    assert "Fan replaced." in read(support.get(address(diagnosed))).words
+    assert (event.actor, event.batch_id) == ("user:susan", finished.pk)
+    assert "Fan replaced." in read(support.get(address(finished))).words
 
 
 @pytest.mark.parametrize("text", ["", "   \n", "x" * 10_001, "\x00"])
-def test_a_note_that_says_nothing_or_too_much_is_refused(support, diagnosed, text):
+def test_a_note_that_says_nothing_or_too_much_is_refused(support, finished, text):
     with pytest.raises(InvalidField):
-        notes.add_note(diagnosed.pk, factories.user("writer"), text)
-    page = read(support.post(address(diagnosed, "note/"), {"text": text}, follow=True))
+        notes.add_note(finished.pk, factories.user("writer"), text)
+    page = read(support.post(address(finished, "note/"), {"text": text}, follow=True))
     assert "The note" in page.words
     assert not Note.objects.exists()
 
 
-def test_a_note_needs_its_permission_and_a_post(db, diagnosed):
+def test_a_note_needs_its_permission_and_a_post(db, finished):
     viewer = factories.user("viewer")
-    assert logged_in(viewer).post(address(diagnosed, "note/"), {"text": "x"}).status_code == 403
+    assert logged_in(viewer).post(address(finished, "note/"), {"text": "x"}).status_code == 403
     susan = logged_in(factories.user("susan2", "support"))
-    assert susan.get(address(diagnosed, "note/")).status_code == 405
+    assert susan.get(address(finished, "note/")).status_code == 405
 
 
 # -- plot data -------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def test_plot_data_hold_the_spike_and_the_times(support, diagnosed):
     assert min(value for value in answer["low"] if value is not None) == pytest.approx(0.0)
     assert answer["t0"] == str(first)
     assert answer["t"][0] == 0
-    assert 1899 - 1 <= answer["t"][-1] <= 1899
+    assert 1850 <= answer["t"][-1] <= 1899
     assert len(answer["t"]) <= 210
 
 
@@ -188,26 +188,24 @@ def test_plot_data_of_a_range_are_the_samples_themselves(support, diagnosed):
     assert answer["high"][at + 1] == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [
+def test_plot_requests_of_any_shape_get_an_answer(support, diagnosed):
+    known = {"signal": "Engine/Temperature"}
+    for query, status in [
         ({}, 400),
         ({"signal": "Engine"}, 400),
         ({"signal": "/"}, 400),
-        ({"signal": "Engine/Temperature", "from": "x"}, 400),
-        ({"signal": "Engine/Temperature", "to": "1" * 30}, 400),
-        ({"signal": "Engine/Temperature", "points": "-"}, 400),
+        ({**known, "from": "x"}, 400),
+        ({**known, "to": "1" * 30}, 400),
+        ({**known, "points": "-"}, 400),
         ({"signal": "Engine/Nothing"}, 404),
         ({"signal": "Nothing/Temperature"}, 404),
-        ({"signal": "Engine/Temperature", "from": "-" + "9" * 19, "to": "9" * 19}, 200),
-        ({"signal": "Engine/Temperature", "points": "999999999"}, 200),
-        ({"signal": "Engine/Temperature", "from": "5", "to": "1"}, 200),
-    ],
-)
-def test_plot_requests_of_any_shape_get_an_answer(support, diagnosed, query, status):
-    answer = support.get(address(diagnosed, "plot/"), query)
-    assert answer.status_code == status
-    assert ("error" in answer.json()) == (status != 200)
+        ({**known, "from": "-" + "9" * 19, "to": "9" * 19}, 200),
+        ({**known, "points": "999999999"}, 200),
+        ({**known, "from": "5", "to": "1"}, 200),
+    ]:
+        answer = support.get(address(diagnosed, "plot/"), query)
+        assert answer.status_code == status, query
+        assert ("error" in answer.json()) == (status != 200), query
 
 
 def test_the_plot_as_a_picture_needs_no_script(support, diagnosed):
@@ -225,10 +223,10 @@ def test_the_plot_as_a_picture_needs_no_script(support, diagnosed):
     assert f"plot.svg?signal={quote('Engine/Temperature', safe='')}" in page
 
 
-def test_a_download_is_the_stored_file_as_an_attachment(support, diagnosed):
-    file = File.objects.get(batch=diagnosed, name="broken.blf")
+def test_a_download_is_the_stored_file_as_an_attachment(support, finished):
+    file = File.objects.get(batch=finished, name="broken.blf")
     answer = support.get(f"/admin/files/file/{file.pk}/download/")
-    assert b"".join(answer.streaming_content) == b"this is not a log " * 20
+    assert b"".join(answer.streaming_content) == b"not a log " * 20
     assert answer["Content-Type"] == "application/octet-stream"
     assert answer["Content-Disposition"] == 'attachment; filename="broken.blf"'
     assert answer["X-Content-Type-Options"] == "nosniff"
@@ -236,8 +234,8 @@ def test_a_download_is_the_stored_file_as_an_attachment(support, diagnosed):
 
 
 @pytest.mark.parametrize("name", ['a".log', "a\r\nSet-Cookie: x=1.log", "..", "a/../b\\c.log", "\u202egnp.exe", "Motor-Öl 🚗.log"])
-def test_a_download_name_is_harmless(support, diagnosed, name):
-    file = File.objects.get(batch=diagnosed, name="broken.blf")
+def test_a_download_name_is_harmless(support, finished, name):
+    file = File.objects.get(batch=finished, name="broken.blf")
     File.objects.filter(pk=file.pk).update(name=name)
     answer = support.get(f"/admin/files/file/{file.pk}/download/")
     list(answer.streaming_content)
@@ -248,8 +246,8 @@ def test_a_download_name_is_harmless(support, diagnosed, name):
         assert harmful not in value
 
 
-def test_a_download_needs_its_permission_and_says_when_the_object_is_gone(support, diagnosed):
-    file = File.objects.get(batch=diagnosed, name="broken.blf")
+def test_a_download_needs_its_permission_and_says_when_the_object_is_gone(support, finished):
+    file = File.objects.get(batch=finished, name="broken.blf")
     path = f"/admin/files/file/{file.pk}/download/"
     assert logged_in(factories.user("nobody")).get(path).status_code == 403
     assert support.post(path).status_code == 405
