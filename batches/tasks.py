@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from batches import diagnose, gather, parse, scatter
+from batches import diagnose, gather, parse, scatter, sweep
 
 
 def scatter_batch(batch_id: str) -> None:
@@ -25,3 +25,8 @@ def gather_batch(batch_id: str) -> None:
 def diagnose_batch(batch_id: str) -> None:
     """gathered -> diagnosing -> completed."""
     diagnose.diagnose_batch(UUID(batch_id))
+
+
+def sweep_batches() -> None:
+    """Every minute: ring again what was lost. Scheduled by a migration."""
+    sweep.sweep()
