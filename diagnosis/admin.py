@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from common.display import NOTHING, count, number, pill, utc, visible
 from common.keyset import KeysetChangeList
+from common.lookups import BoundedLookups
 from diagnosis.models import Finding, FindingSeverity, SignalLimit
 
 
@@ -29,7 +30,10 @@ class SeverityFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Finding]) -> QuerySet[Finding]:
         """One severity."""
-        return queryset.filter(severity=self.value()) if self.value() else queryset
+        value = self.value()
+        if value and value not in FindingSeverity.values:
+            return queryset.none()
+        return queryset.filter(severity=value) if value else queryset
 
 
 class GivenFilter(admin.SimpleListFilter):
@@ -42,7 +46,10 @@ class GivenFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Finding]) -> QuerySet[Finding]:
         """Exactly the value."""
-        return queryset.filter(**{str(self.parameter_name): self.value()}) if self.value() else queryset
+        value = self.value()
+        if value and not value.isprintable():
+            return queryset.none()  # PostgreSQL refuses NUL in a text
+        return queryset.filter(**{str(self.parameter_name): value}) if value else queryset
 
 
 class RuleFilter(GivenFilter):
@@ -135,7 +142,7 @@ class FindingAdmin(admin.ModelAdmin):
 
 
 @admin.register(SignalLimit)
-class SignalLimitAdmin(admin.ModelAdmin):
+class SignalLimitAdmin(BoundedLookups):
     """Limits apply from the next diagnosis on; "Diagnose again" on a batch applies them to what was recorded before."""
 
     list_display = ("signal", "platform_column", "low_column", "high_column", "duration_column", "severity_column")

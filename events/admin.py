@@ -33,7 +33,10 @@ class TypeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
         """One type."""
-        return queryset.filter(type=self.value()) if self.value() else queryset
+        value = self.value()
+        if value and value not in EventType.values:
+            return queryset.none()
+        return queryset.filter(type=value) if value else queryset
 
 
 class BatchFilter(admin.SimpleListFilter):

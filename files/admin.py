@@ -51,6 +51,8 @@ class FileStateFilter(admin.SimpleListFilter):
         queryset = queryset.filter(superseded_by__isnull=True)
         if value == "partial":
             return queryset.filter(partial=True)
+        if value and value not in FileState.values:
+            return queryset.none()
         return queryset.filter(state=value) if value else queryset
 
 
@@ -83,7 +85,10 @@ class CauseFilter(GivenFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
         """Failed files with this code."""
-        return queryset.filter(state=FileState.FAILED, error_code=self.value()) if self.value() else queryset
+        code = self.value()
+        if code and not code.isprintable():
+            return queryset.none()  # PostgreSQL refuses NUL in a text
+        return queryset.filter(state=FileState.FAILED, error_code=code) if code else queryset
 
 
 @admin.register(File)

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 
 from common.display import NOTHING, age, count, pill, safe_name, utc, visible
 from common.errors import ArgusError
+from common.lookups import BoundedLookups
 from events.actors import user_actor
 from vehicles.forms import DatabaseForm, DatabaseUseForm, TokenForm, VehicleForm
 from vehicles.models import VEHICLE_SCOPES, ApiToken, Fleet, Platform, SignalDatabase, Vehicle
@@ -97,7 +98,7 @@ class PlatformAdmin(admin.ModelAdmin):
 
 
 @admin.register(Vehicle)
-class VehicleAdmin(admin.ModelAdmin):
+class VehicleAdmin(BoundedLookups):
     """A vehicle with its tokens and its batches."""
 
     form = VehicleForm
@@ -271,7 +272,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
 
 
 @admin.register(SignalDatabase)
-class SignalDatabaseAdmin(admin.ModelAdmin):
+class SignalDatabaseAdmin(BoundedLookups):
     """DBC files, per platform and version. A new version is an upload; an old one is never changed."""
 
     form = DatabaseUseForm

@@ -49,7 +49,7 @@ class StateFilter(admin.SimpleListFilter):
             return queries.stuck(queryset)
         if value == "issues":
             return queryset.filter(state=BatchState.COMPLETED, failed_files__gt=0)
-        return queryset.filter(state=value)
+        return queryset.filter(state=value) if value in BatchState.values else queryset.none()
 
 
 class SeverityFilter(admin.SimpleListFilter):
@@ -67,7 +67,9 @@ class SeverityFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        return queryset.filter(worst_severity__in=queries.BAD) if value == "bad" else queryset.filter(worst_severity=value)
+        if value == "bad":
+            return queryset.filter(worst_severity__in=queries.BAD)
+        return queryset.filter(worst_severity=value) if value in Severity.values else queryset.none()
 
 
 class PlatformFilter(RelatedFilter):

@@ -37,7 +37,7 @@ def hostile_batch(text: str) -> Batch:
     batch = factories.batch(vehicle, reason=text, software={text: text}, clock={text: text}, clock_flags=[text])
     told = {
         "name": text,
-        "kind": text,
+        "kind": text[:32],
         "format": text[:32],
         "detection": text,
         "worker": text,
@@ -154,3 +154,28 @@ def test_files_of_any_name_are_listed_with_visible_escapes(root, db):
     page = read(root.get("/admin/files/file/"))
     assert "photo\\u202egpj.log" in page.words
     assert File.objects.get().name == "photo\u202egpj.log"
+
+
+@pytest.mark.parametrize("text", ["\x00", "a\x00b", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "9" * 500, "%", "_", "\\"])
+def test_no_address_makes_a_list_fail(root, finished, text):
+    for path in ("batches/batch", "vehicles/vehicle", "vehicles/apitoken", "diagnosis/finding", "files/file", "events/event"):
+        for name in (
+            "q",
+            "state",
+            "severity",
+            "platform",
+            "fleet",
+            "batch",
+            "code",
+            "rule",
+            "type",
+            "vehicle",
+            "received",
+            "older",
+            "newer",
+            "nonsense",
+        ):
+            assert root.get(f"/admin/{path}/", {name: text}, follow=True).status_code in {200, 400}, (path, name)
+    for name in ("signal", "from", "to", "points", "t0"):
+        assert root.get(f"/admin/batches/batch/{finished.pk}/change/", {name: text}).status_code == 200
+        assert root.get(f"/admin/batches/batch/{finished.pk}/plot/", {"signal": "a/b", name: text}).status_code in {400, 404}
