@@ -11,8 +11,8 @@ LONGEST_KEY = 18  # digits that fit a database's largest integer; SQLite raises 
 
 
 class BoundedLookups(admin.ModelAdmin):
-    """A ModelAdmin whose lookups take no value that is longer than a key: 400 instead of an error of the database."""
+    """A ModelAdmin whose lookups take no number that is longer than a key: 400 instead of an error of the database."""
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """As Django says, for values of sensible length."""
-        return len(str(value)) <= LONGEST_KEY and super().lookup_allowed(lookup, value, request)
+        """As Django says, for numbers that a database can hold."""
+        return not (str(value).isdecimal() and len(str(value)) > LONGEST_KEY) and super().lookup_allowed(lookup, value, request)
