@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from django.utils import timezone
 from django.utils.html import format_html
@@ -117,6 +118,7 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.3g} %"
 
 
+@lru_cache(maxsize=1024)
 def pill(text: str, kind: str) -> SafeString:
     """A small label; `kind` colours it (ok, info, warning, error, critical, running, quiet), the text carries the meaning."""
     return format_html('<span class="pill pill-{}">{}</span>', kind, visible(text))

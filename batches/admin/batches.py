@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -92,6 +93,11 @@ class BatchAdmin(admin.ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list under its own name."""
         return super().changelist_view(request, {"title": "Batches", "subtitle": None, **(extra_context or {})})
+
+    def action_checkbox(self, obj: Batch) -> SafeString:
+        """Django renders a widget template for each row: a third of the list's time."""
+        box = '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Choose {}">'
+        return format_html(box, ACTION_CHECKBOX_NAME, obj.pk, obj)
 
     @admin.display(description="State")
     def progress(self, batch: Batch) -> SafeString:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -79,7 +80,12 @@ def _stage(batch: Batch, index: int, status: str) -> Stage:
 
 def stage_bar(batch: Batch) -> SafeString:
     """The bar as a small picture, with its meaning in words for those who do not see it."""
-    bars = stages(batch)
+    return drawn(tuple(stages(batch)))
+
+
+@lru_cache(maxsize=1024)
+def drawn(bars: tuple[Stage, ...]) -> SafeString:
+    """The picture; a list has many rows that look the same."""
     meaning = ", ".join(f"{bar.name.lower()} {bar.words or bar.status}" for bar in bars)
     parts = format_html_join(
         "",
@@ -87,12 +93,8 @@ def stage_bar(batch: Batch) -> SafeString:
         '<rect class="segment segment-{}" x="{}" width="{}" height="6" rx="2"></rect>',
         ((index * STEP, WIDTH, bar.status, index * STEP, _filled(bar)) for index, bar in enumerate(bars)),
     )
-    return format_html(
-        '<svg class="stages" viewBox="0 0 100 6" width="100" height="6" role="img" aria-label="{}"><title>{}</title>{}</svg>',
-        meaning,
-        meaning,
-        parts,
-    )
+    frame = '<svg class="stages" viewBox="0 0 100 6" width="100" height="6" role="img" aria-label="{}"><title>{}</title>{}</svg>'
+    return format_html(frame, meaning, meaning, parts)
 
 
 def _filled(bar: Stage) -> float:
