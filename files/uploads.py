@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db.models import Expression, Q, QuerySet
+from django.db.models import Expression, QuerySet
 from django.db.models.functions import Now
 
 from common.clock import from_now
@@ -84,10 +84,14 @@ def _verify(upload: Upload, received: storage.Received) -> None:
 
 
 def abort(upload: Upload) -> None:
-    """Fail the upload and remove its bytes; never raises, because it follows an error. What it cannot do, the sweep does."""
+    """Fail the upload and remove its bytes; never raises, because it follows an error. What it cannot do, the sweep does.
+
+    The bytes of a finished upload are a File's: they stay, also when the error came with or after the commit that finished it.
+    """
     try:
         Upload.objects.filter(pk=upload.pk, state=UploadState.OPEN).update(state=UploadState.FAILED)
-        storage.delete(upload.storage_key)
+        if not Upload.objects.filter(pk=upload.pk, state=UploadState.FINISHED).exists():
+            storage.delete(upload.storage_key)
     except Exception:
         log.exception("upload not cleaned up", upload_id=str(upload.pk))
 
@@ -97,8 +101,10 @@ def collect(older_than: timedelta, limit: int = 500) -> int:
 
     For the sweep. Raises StorageUnavailable; what was removed until then stays removed.
     """
-    gone = Q(state=UploadState.FAILED) | Q(state=UploadState.OPEN, lease_until__lte=Now())
-    begun = Upload.objects.filter(gone, created_at__lt=from_now(-older_than)).order_by("created_at")[:limit]
+    old = Upload.objects.filter(created_at__lt=from_now(-older_than))
+    # Failed first: a sender that is back after all cannot finish what loses its bytes here.
+    old.filter(state=UploadState.OPEN, lease_until__lte=Now()).update(state=UploadState.FAILED)
+    begun = old.filter(state=UploadState.FAILED).order_by("created_at")[:limit]
     for upload in begun:
         storage.delete(upload.storage_key)
         upload.delete()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as live_settings
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -304,6 +304,34 @@ def test_what_a_killed_receiver_left_is_collected_after_a_day(batch):
     assert set(objects()) == {kept.storage_key, f"{alive.storage_key}.part", f"{young.storage_key}.part"}
     assert set(Upload.objects.values_list("name", flat=True)) == {"kept", "alive", "young"}
     assert uploads.collect(timedelta(days=1)) == 0
+
+
+def test_an_error_that_comes_after_the_commit_takes_no_stored_bytes(batch, monkeypatch):
+    def commits_and_fails(*args, **kwargs):
+        add_file(*args, **kwargs)
+        raise OperationalError("the connection was lost while the commit was answered")
+
+    monkeypatch.setattr("batches.intake.add_file", commits_and_fails)
+    with pytest.raises(OperationalError):
+        send(batch)
+    file = File.objects.get(batch=batch)
+    assert objects() == [file.storage_key]
+    assert storage.read_bytes(file.storage_key, 100) == b"content"
+
+
+def test_a_sender_that_is_back_after_its_upload_was_collected_makes_no_file(batch):
+    upload = begin_upload(batch.pk, Offer("late"))
+    day_ago = timezone.now() - timedelta(hours=25)
+    Upload.objects.filter(pk=upload.pk).update(created_at=day_ago, lease_until=day_ago)
+
+    def delete(key):
+        with pytest.raises(UploadLost):
+            add_file(upload, Received(7, sha256(b"content")), once=True, actor=ACTOR)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(storage, "delete", delete)
+        assert uploads.collect(timedelta(days=1)) == 1
+    assert not File.objects.filter(batch=batch).exists()
 
 
 # -- complete ----------------------------------------------------------------------------------------------------------
