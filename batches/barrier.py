@@ -75,4 +75,4 @@ def leave(batch: Batch) -> None:
 def end(batch: Batch, code: str, reason: str) -> None:
     """Fail the batch, with the event that says why."""
     move(batch, "fail", code, reason)
-    record(batch, EventType.BATCH_FAILED, {"stage": batch.failed_stage, "code": code, "reason": reason})
+    record(batch, EventType.BATCH_FAILED, {"stage": batch.failed_stage, "code": code, "reason": batch.error})

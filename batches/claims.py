@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 from batches.barrier import end
 from batches.models import Batch, BatchState
 from batches.transitions import find_locked, move
-from common.clock import EPOCH, from_now
-from common.errors import DiskFull, StorageUnavailable
+from common.clock import from_now
+from common.errors import ArgusError, DiskFull, StorageUnavailable
 from common.heartbeat import Heartbeat
 from common.pipeline import enqueue
 from common.worker import worker_name
@@ -25,6 +25,7 @@ log = structlog.get_logger("argus.claims")
 
 MAX_ATTEMPTS = 3
 RETRY_DELAY = timedelta(seconds=30)
+AFTER_LEASE = timedelta(seconds=2)  # the queue goes by a host's clock, the lease by the database's
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def run(stage: Stage, batch_id: UUID, work: Callable[[UUID, int], None]) -> None
                 work(batch_id, fence)
         except (StorageUnavailable, DiskFull, OperationalError) as error:
             log.warning("stage interrupted", exc_info=True)
-            release(stage, batch_id, fence, str(error))
+            # A database error's own words may name hosts: those are for the log.
+            release(stage, batch_id, fence, error.detail if isinstance(error, ArgusError) else "The database did not answer.")
         except Exception as error:
             log.exception("stage failed")
             fail(stage, batch_id, fence, f"{stage.name}_error", f"{type(error).__name__}: {error}")
@@ -105,8 +107,10 @@ def release(stage: Stage, batch_id: UUID, fence: int, reason: str) -> None:
         if batch.attempt >= MAX_ATTEMPTS:
             end(batch, "storage_unavailable", f"{reason} It was tried {batch.attempt} times.")
             return
-        Batch.objects.filter(pk=batch_id).update(lease_until=EPOCH)
-        enqueue(stage.name, batch_id, delay=RETRY_DELAY * batch.attempt)
+        # The lease runs on until the next try is due, under a fence that nobody has: the sweep would otherwise ring at once.
+        delay = RETRY_DELAY * batch.attempt
+        Batch.objects.filter(pk=batch_id).update(fence=batch.fence + 1, lease_until=from_now(delay))
+        enqueue(stage.name, batch_id, delay=delay + AFTER_LEASE)
 
 
 def fail(stage: Stage, batch_id: UUID, fence: int, code: str, reason: str) -> None:

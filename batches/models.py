@@ -39,16 +39,13 @@ WORKING = (S.SCATTERING, S.GATHERING, S.DIAGNOSING)
 
 
 class Severity(models.TextChoices):
-    """How bad the worst finding of a batch is; sorts by `SEVERITY_RANK`."""
+    """How bad the worst finding of a batch is, the mildest first."""
 
     OK = "ok"
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
-
-
-SEVERITY_RANK = {severity: rank for rank, severity in enumerate(Severity.values)}
 
 
 def failed_in(*stages: BatchState) -> Callable[[Any], bool]:
@@ -209,7 +206,11 @@ class Batch(ConcurrentTransitionMixin, models.Model):
     @transition(state, source=list(WORKING), target=S.FAILED)
     def fail(self, code: str, reason: str) -> None:
         """The stage cannot end; the state is still the source here."""
-        self.failed_stage, self.error_code, self.error = str(self.state), code, reason[:2000]
+        self.failed_stage, self.error_code, self.error = (
+            str(self.state),
+            code,
+            reason.replace("\x00", "\ufffd")[:2000],
+        )  # PostgreSQL takes no NUL
         self.completed_at = timezone.now()
 
     @transition(state, source=S.COMPLETED, target=S.PENDING, permission="batches.retrigger_batch")
