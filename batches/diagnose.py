@@ -14,6 +14,7 @@ from batches.transitions import move
 from common.errors import StorageUnavailable
 from diagnosis.engine import Diagnosis, diagnose
 from diagnosis.evidence import Evidence, FileFact, Limit
+from diagnosis.findings import SEVERITIES
 from diagnosis.models import Finding, SignalLimit
 from events.models import EventType
 from events.record import record
@@ -40,16 +41,14 @@ def run(batch_id: UUID, fence: int) -> None:
         if locked is None:
             return
         replace_findings(locked, diagnosis)
+        worst = max((finding.severity for finding in diagnosis.findings), key=SEVERITIES.index, default="")
         if diagnosis.failures:
             names = ", ".join(failure.rule for failure in diagnosis.failures)
+            # Not "ok" without findings: the rules that failed might have had some.
+            locked.worst_severity, locked.finding_count = worst, len(diagnosis.findings)
             end(locked, "rule_failed", f"Rules failed: {names}. {diagnosis.failures[0].cause}")
             return
-        worst = max(
-            (finding.severity for finding in diagnosis.findings),
-            key=lambda severity: list(Severity.values).index(severity),
-            default=Severity.OK,
-        )
-        move(locked, "finish", worst, len(diagnosis.findings))
+        move(locked, "finish", worst or Severity.OK, len(diagnosis.findings))
         record(locked, EventType.DIAGNOSIS_COMPLETED, verdict(diagnosis))
 
 
