@@ -1,0 +1,76 @@
+"""Gather: the results of the readable files become one, once; a late gather changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from batches import claims, gather
+from batches.models import Batch
+from batches.parse import parse_file
+from batches.scatter import scatter_batch
+from events.models import Event
+from files import merge, results
+from files.models import File
+from tests import factories
+from tests.queue import drain
+
+pytestmark = pytest.mark.django_db
+SECOND = factories.CANDUMP.replace(b"(1700000", b"(1700001")
+
+
+@pytest.fixture
+def scattered() -> Batch:
+    """Two readable files and one that is not, parsed."""
+    batch = factories.uploaded({"a.log": factories.CANDUMP, "b.log": SECOND, "c.log": b"\x00garbage" * 50})
+    scatter_batch(batch.pk)
+    for pk in File.objects.filter(batch=batch).values_list("pk", flat=True):
+        parse_file(pk)
+    batch = Batch.objects.get(pk=batch.pk)
+    assert batch.state == "scattered"
+    return batch
+
+
+def test_the_statistics_hold_every_readable_file_and_no_other(scattered):
+    gather.gather_batch(scattered.pk)
+    batch = Batch.objects.get(pk=scattered.pk)
+    assert batch.state == "gathered"
+    statistics = results.batch_result(batch)
+    assert [file["name"] for file in statistics["files"]] == ["a.log", "b.log"]
+    assert statistics["frames"]["total"] == 1800
+    assert batch.recorded_from < batch.recorded_to
+    states = dict(File.objects.filter(batch=batch).values_list("name", "state"))
+    assert states == {"a.log": "completed", "b.log": "completed", "c.log": "failed"}
+
+
+def test_gathering_twice_is_gathering_once(scattered):
+    gather.gather_batch(scattered.pk)
+    key = Batch.objects.get(pk=scattered.pk).result_key
+    gather.gather_batch(scattered.pk)
+    assert Batch.objects.get(pk=scattered.pk).result_key == key
+    assert Event.objects.filter(batch=scattered, type="GatheringCompleted").count() == 1
+
+
+def test_a_gather_that_lost_its_batch_while_it_merged_writes_nothing(scattered, monkeypatch):
+    real = merge.merge
+
+    def overtaken(found):
+        Batch.objects.filter(pk=scattered.pk).update(fence=999)
+        return real(found)
+
+    monkeypatch.setattr(merge, "merge", overtaken)
+    gather.gather_batch(scattered.pk)
+    batch = Batch.objects.get(pk=scattered.pk)
+    assert (batch.state, batch.result_key) == ("gathering", "")
+    assert not Event.objects.filter(batch=scattered, type="GatheringCompleted").exists()
+
+
+def test_a_takeover_finishes_what_the_first_began(scattered):
+    fence = claims.claim(claims.GATHER, scattered.pk)
+    batch = Batch.objects.get(pk=scattered.pk)
+    File.objects.filter(batch=batch).begin_aggregating()
+    Batch.objects.filter(pk=batch.pk).update(lease_until="1970-01-01T00:00:00Z")
+    gather.gather_batch(batch.pk)
+    drain()
+    batch = Batch.objects.get(pk=batch.pk)
+    assert batch.state == "completed"
+    assert batch.result_key == f"results/batches/{batch.pk}/{fence + 1}"
