@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import OperationalError
 from django.db.models import BooleanField, Case, F, Q, Value, When
@@ -20,6 +21,8 @@ from common.heartbeat import Heartbeat
 from files import storage
 from files.models import ErrorClass, File, FileState
 from parsers import sandbox
+
+log = structlog.get_logger("argus.parsing")
 
 MAX_CRASHES = 3
 CRASH_BACKOFF = (timedelta(seconds=10), timedelta(seconds=60), timedelta(seconds=300))
@@ -161,11 +164,11 @@ def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcom
         return not heart.lost
 
     limits = sandbox.SandboxLimits(wall_seconds=settings.PARSE_SECONDS, stall_seconds=settings.ARGUS_STALL_SECONDS)
-    with (
-        Heartbeat(beat, longest=settings.PARSE_SECONDS + settings.ARGUS_STALL_SECONDS) as heart,
-        tempfile.TemporaryDirectory(prefix="argus-parse-") as folder,
-    ):
-        try:
+    try:
+        with (
+            Heartbeat(beat, longest=settings.PARSE_SECONDS + settings.ARGUS_STALL_SECONDS) as heart,
+            tempfile.TemporaryDirectory(prefix="argus-parse-") as folder,
+        ):
             with storage.open_fd(claimed.storage_key) as fd:
                 outcome = sandbox.run(fd, claimed.name, databases, folder, limits, on_progress)
             if heart.lost:
@@ -174,10 +177,14 @@ def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcom
                 result_key = f"results/{claimed.file_id}/{claimed.fence}"
                 storage.put_folder(result_key, Path(folder))
                 return Lost() if heart.lost else Readable(result_key, outcome.summary, database_names)
-        except NotFound:
-            return Unreadable(ErrorClass.INPUT, "object_missing", "The stored object is gone.")
-        except (StorageUnavailable, DiskFull, OperationalError, OSError) as error:
-            return TryAgain(ErrorClass.INFRA, "storage_unavailable", str(error), infra_delay(claimed.attempt))
+    except NotFound:
+        return Unreadable(ErrorClass.INPUT, "object_missing", "The stored object is gone.")
+    except (StorageUnavailable, DiskFull) as error:
+        return TryAgain(ErrorClass.INFRA, "storage_unavailable", error.detail, infra_delay(claimed.attempt))
+    except (OperationalError, OSError):
+        # Their own words may name hosts and folders: those are for the log, not for the history of the batch.
+        log.warning("parse interrupted", file=str(claimed.file_id), exc_info=True)
+        return TryAgain(ErrorClass.INFRA, "worker_trouble", "The worker's disk or the database failed.", infra_delay(claimed.attempt))
     return judge(outcome, claimed)
 
 

@@ -122,3 +122,21 @@ def test_a_doorbell_that_rings_too_early_is_rung_again_when_the_file_is_due():
     skip_delays()
     drain()
     assert Batch.objects.get(pk=batch.pk).state == "completed"
+
+
+def test_a_worker_without_room_for_its_own_files_is_no_crash_of_the_file(monkeypatch):
+    batch = factories.uploaded({"a.log": factories.CANDUMP})
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device", "/private/folder")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("files.parsing.tempfile.TemporaryDirectory", full)
+        drain()
+    assert (only_file(batch).state, only_file(batch).crash_count) == ("parsing", 0)
+    told = batch.events.get(type="FileReleased").payload
+    assert told["code"] == "worker_trouble"
+    assert "private" not in str(told)
+    skip_delays()
+    drain()
+    assert Batch.objects.get(pk=batch.pk).state == "completed"
