@@ -10,6 +10,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from events.actors import user_actor
 from vehicles.api.authentication import Bearer
 from vehicles.models import Scope, Vehicle
 
@@ -53,7 +54,7 @@ class HasRight(BasePermission):
 def actor_of(request: Request) -> str:
     """The caller as events name it."""
     caller: Bearer | User = request.user  # type: ignore[assignment]
-    return caller.actor if isinstance(caller, Bearer) else f"user:{caller.get_username()}"
+    return caller.actor if isinstance(caller, Bearer) else user_actor(caller)
 
 
 def vehicle_of(request: Request) -> Vehicle | None:

@@ -508,3 +508,14 @@ def test_a_caller_is_named_in_the_events(car, integration, vehicle):
     integration.delete(f"{API}/{batch_id}")
     assert Event.objects.get(type=EventType.BATCH_DELETED).actor.startswith("token:")
     assert isinstance(integration, Caller)
+
+
+def test_a_person_with_the_longest_name_can_act(car, django_user_model):
+    person = django_user_model.objects.create_superuser("n" * 150, password="a long password")
+    batch_id = car.open()
+    browser = Client()
+    browser.force_login(person)
+    assert browser.delete(f"{API}/{batch_id}").status_code == 204
+    actor = Event.objects.get(type=EventType.BATCH_DELETED).actor
+    assert actor.startswith("user:nnn")
+    assert len(actor) == 150
