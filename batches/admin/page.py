@@ -62,7 +62,7 @@ def page(request: HttpRequest, batch: Batch) -> dict[str, Any]:
     """The whole page; a result that cannot be read leaves the rest of it standing."""
     statistics, trouble = read_statistics(batch)
     files, findings = queries.files_of(batch), queries.findings_of(batch)
-    problems = report.doubts(batch, files, statistics)
+    problems = report.doubts(batch, queries.partial_count(batch), statistics)
     chosen = list(dict.fromkeys(request.GET.getlist("signal")))[: plots.MOST_SIGNALS] or report.first_plottable(findings, statistics)
     return {
         **head(batch),

@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote, urlencode
 from batches.models import Batch
 from common import display
 from diagnosis.models import Finding
-from files.models import File
 
 SIGNALS_SHOWN = 1000
 ROWS_SHOWN = 200
@@ -177,8 +176,8 @@ def marks(findings: list[Finding]) -> list[dict[str, str]]:
     ][:ROWS_SHOWN]
 
 
-def doubts(batch: Batch, files: list[File], statistics: dict[str, Any] | None) -> list[Doubt]:
-    """What has to be known before any number is believed; the worst first, empty when the data are clean."""
+def doubts(batch: Batch, cut: int, statistics: dict[str, Any] | None) -> list[Doubt]:
+    """What has to be known before any number is believed, the worst first; `cut` files were read only in part. Empty for clean data."""
     found = []
     if batch.failed_files:
         found.append(
@@ -188,7 +187,7 @@ def doubts(batch: Batch, files: list[File], statistics: dict[str, Any] | None) -
                 f"{batch.failed_files} of {batch.total_files} files could not be read: nothing below contains them.",
             )
         )
-    if cut := sum(file.partial for file in files):
+    if cut:
         were = "file was" if cut == 1 else "files were"
         found.append(Doubt("warning", "damaged files", f"{cut} {were} read only in part; the lost byte ranges are listed below."))
     found += [Doubt("warning", clock_words(flag), CLOCK_SENTENCES.get(flag, "The clock cannot be trusted.")) for flag in batch.clock_flags]

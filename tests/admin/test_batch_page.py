@@ -269,3 +269,10 @@ def test_a_file_page_shows_its_attempts(ops, diagnosed):
     assert file.sha256 in page.words
     row = next(row for row in ops.get(address(diagnosed)).context["files"] if row.file.pk == file.pk)
     assert row.tries == 2
+
+
+def test_damaged_files_beyond_those_listed_are_counted_too(ops, diagnosed, monkeypatch):
+    monkeypatch.setattr("batches.admin.queries.FILES_SHOWN", 1)
+    File.objects.filter(batch=diagnosed, state="completed").update(partial=True)
+    page = read(ops.get(address(diagnosed)))
+    assert "2 files were read only in part" in page.words
