@@ -109,6 +109,11 @@ TEMPLATES = [
 CONN_MAX_AGE = 60
 
 
+def _synchronous() -> str:
+    """SQLite itself takes any word, and an unknown one for less safety than was meant."""
+    return env.str("ARGUS_SQLITE_SYNCHRONOUS", "NORMAL", validate=validate.OneOf(["NORMAL", "FULL", "EXTRA"]))
+
+
 def _database() -> dict[str, Any]:
     """PostgreSQL or SQLite by DATABASE_URL; SQLite beside the data without one."""
     url = env.str("DATABASE_URL", f"sqlite:///{DATA_DIR / 'argus.sqlite3'}")
@@ -119,7 +124,7 @@ def _database() -> dict[str, Any]:
         database["OPTIONS"] = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=" + env.str("ARGUS_SQLITE_SYNCHRONOUS", "NORMAL"),
+            "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=" + _synchronous(),
         }
     return database
 
@@ -208,10 +213,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 2**20  # a manifest of 50,000 files; file byt
 
 # -- leases (seconds) --------------------------------------------------------------------------------------------------
 
-ARGUS_LEASE_SECONDS = env.int("ARGUS_LEASE_SECONDS", 60)
-ARGUS_HEARTBEAT_SECONDS = env.int("ARGUS_HEARTBEAT_SECONDS", 10)
-ARGUS_STALL_SECONDS = env.int("ARGUS_STALL_SECONDS", 120)
-ARGUS_UPLOAD_LEASE_SECONDS = env.int("ARGUS_UPLOAD_LEASE_SECONDS", 120)
+ARGUS_LEASE_SECONDS = env.int("ARGUS_LEASE_SECONDS", 60, validate=validate.Range(min=1))
+# common.checks refuses one that is too long for the lease.
+ARGUS_HEARTBEAT_SECONDS = env.int("ARGUS_HEARTBEAT_SECONDS", 10, validate=validate.Range(min=1))
+ARGUS_STALL_SECONDS = env.int("ARGUS_STALL_SECONDS", 120, validate=validate.Range(min=1))
+ARGUS_UPLOAD_LEASE_SECONDS = env.int("ARGUS_UPLOAD_LEASE_SECONDS", 120, validate=validate.Range(min=1))
 
 # -- API -----------------------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.db import connections
 from django.utils.module_loading import import_string
@@ -12,6 +13,7 @@ from django.utils.module_loading import import_string
 from common.pipeline import STAGES
 
 MARGIN_SECONDS = 300
+HEARTBEATS_PER_LEASE = 3
 
 
 @register()
@@ -38,6 +40,20 @@ def retry_outlasts_prefetch(**_: Any) -> list[CheckMessage]:
     if needed > Conf.RETRY:
         return [
             Error(f"Q_CLUSTER retry={Conf.RETRY} s must be at least {needed} s for this timeout, queue_limit and workers", id="argus.E002")
+        ]
+    return []
+
+
+@register()
+def lease_outlasts_heartbeats(**_: Any) -> list[CheckMessage]:
+    """One late or failed heartbeat must not cost the lease."""
+    lease, heartbeat = settings.ARGUS_LEASE_SECONDS, settings.ARGUS_HEARTBEAT_SECONDS
+    if lease < HEARTBEATS_PER_LEASE * heartbeat:
+        return [
+            Error(
+                f"ARGUS_LEASE_SECONDS={lease} must be at least {HEARTBEATS_PER_LEASE} times ARGUS_HEARTBEAT_SECONDS={heartbeat}",
+                id="argus.E004",
+            )
         ]
     return []
 
