@@ -13,6 +13,7 @@ from parsers.results.layout import KEY, MAX_FAULT_CODES, MAX_GAPS, SCHEMA
 Check = Callable[[Any, str], None]
 
 LONG = 4096
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 MANY = 100_000
 
 
@@ -38,6 +39,8 @@ def _text(longest: int, pattern: re.Pattern[str] | None = None) -> Check:
     def check(value: Any, where: str) -> None:
         if not isinstance(value, str) or len(value) > longest:
             _fail(where, f"not a text of at most {longest} characters")
+        if UNSTORABLE.search(value):
+            _fail(where, "a text with NUL or half of a surrogate pair, which no database takes")
         if pattern is not None and not pattern.fullmatch(value):
             _fail(where, "not of the form that is written there")
 

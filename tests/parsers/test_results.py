@@ -299,6 +299,7 @@ def test_the_written_summary_is_the_returned_one_and_passes_its_own_check(result
     ("path", "value"),
     [
         (["schema"], 2), (["size"], -1), (["size"], True), (["format"], 5), (["format"], "x" * 101), (["extra"], 1),
+        (["streams", 0, "name"], "a\0b"), (["streams", 0, "name"], "a\ud800b"), (["skipped"], {"a\0b": 1}),
         (["time", "flags"], ["?"]),
         (["streams", 0, "key"], "../../etc/passwd"), (["streams", 0, "key"], "0000_.."), (["streams", 1, "key"], "0000_Engine"),
         (["streams", 0, "signals", 0, "min"], "1"), (["streams", 0, "signals", 0, "min"], math.nan), (["streams", 0, "first_ns"], 1 << 63),
