@@ -306,7 +306,6 @@ FAILURE_MODES: dict[int, str] = {
     31: "condition exists",
 }
 MOST_SEVERE_MODES = frozenset({0, 1})
-LEAST_SEVERE_MODES = frozenset({15, 17})
 
 
 @dataclass(frozen=True, slots=True)

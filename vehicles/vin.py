@@ -6,7 +6,6 @@ import re
 
 from django.core.exceptions import ValidationError
 
-LENGTH = 17
 PATTERN = re.compile(r"[A-HJ-NPR-Z0-9]{17}")
 
 # 49 CFR 565.15(c): the value of each character, and the weight of each of the 17 positions (the check digit's own is 0).

@@ -18,7 +18,6 @@ from parsers.source import Source
 
 _DATE = re.compile(rb"\s*date\s+\S", re.IGNORECASE)
 _BASE = re.compile(rb"\s*base\s+(hex|dec)\b", re.IGNORECASE)
-_TRIGGER = re.compile(rb"\s*begin\s+triggerblock\b", re.IGNORECASE)
 _EVENT = re.compile(
     rb"\s*-?\d+\.\d{1,9}\s+(?:\d{1,5}\s+(?:[0-9A-Fa-f]{1,10}x?\s+(?:Rx|Tx|TxRq)\s+[dr]\b|ErrorFrame|Statistic:|J1939TP\b)"
     rb"|CANFD\s+\d{1,5}\s+(?:Rx|Tx|TxRq)\s|Start of measurement|CAN\s+\d+\s+Status)",

@@ -9,7 +9,6 @@ from parsers.faultcodes.codes import FaultCode, j2012
 PROTOCOL = "uds"
 POSITIVE = 0x59
 NEGATIVE = 0x7F
-SERVICE = 0x19
 
 TEST_FAILED = 0x01
 FAILED_THIS_CYCLE = 0x02
