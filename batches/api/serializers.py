@@ -29,9 +29,9 @@ class StrictSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> Any:
         """The checked values."""
         if isinstance(data, dict) and (unknown := [str(name) for name in data if name not in self.fields]):
-            raise ValidationError(
-                {name[:100]: [ErrorDetail("There is no such field.", code="unknown_field")] for name in unknown[:LISTED_ERRORS]}
-            )
+            # JSON can name half of a surrogate pair, which no answer can carry.
+            named = [name[:100].encode(errors="backslashreplace").decode() for name in unknown[:LISTED_ERRORS]]
+            raise ValidationError({name: [ErrorDetail("There is no such field.", code="unknown_field")] for name in named})
         return super().to_internal_value(data)
 
 

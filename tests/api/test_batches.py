@@ -117,6 +117,11 @@ def test_half_a_character_is_refused(car, body):
     refused(post(car, body), 422, "invalid_field")
 
 
+@pytest.mark.parametrize("body", ['{"\\ud800": 1}', '{"clock": {"a\\udfff": 1}}'])
+def test_half_a_character_in_the_name_of_a_field_is_answered_escaped(car, body):
+    assert "\\ud" in refused(post(car, body), 400, "unknown_field")["detail"]
+
+
 @pytest.mark.parametrize("body", ["{", "\xff", "NaN", '{"clock": {"offset_ms": Infinity}}', "[" * 100_000, "1" * 5000])
 def test_what_is_no_json_is_refused(car, body):
     refused(post(car, body.encode("latin-1")), 400, "malformed_body")

@@ -67,3 +67,12 @@ def test_the_page_has_everything_at_home_and_no_script_of_its_own(client):
             assert client.get(address).status_code == 200
     assert not re.search(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page)
     assert re.search(r"script-src 'self'(;|$)", answer["Content-Security-Policy"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("version", ["v1", "v9", "\0", "a\nb", "ä" * 500])
+def test_the_description_is_the_same_whatever_version_an_address_names(client, version):
+    answer = client.get("/api/v1/schema", {"version": version, "format": "json"})
+    assert answer.status_code == 200
+    assert answer["Content-Disposition"] == 'inline; filename="Argus (v1).json"'
+    assert answer.json()["paths"].keys() == description()["paths"].keys()
