@@ -35,6 +35,10 @@ class ArgusAdminSite(admin.AdminSite):
         if shown:
             super().register(shown, admin_class, **options)
 
+    def get_urls(self) -> list[Any]:
+        """Django's, without its redirect to pages of objects on the site: no object has one, and it fails on ids that are none."""
+        return [url for url in super().get_urls() if getattr(url, "name", None) != "view_on_site"]
+
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[dict[str, Any]]:
         """All models by task; one app's as Django does."""
         apps = super().get_app_list(request, app_label)

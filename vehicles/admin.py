@@ -38,7 +38,7 @@ def link(name: str, text: object, *args: Any, query: str = "") -> SafeString:
 
 
 @admin.register(Fleet)
-class FleetAdmin(admin.ModelAdmin):
+class FleetAdmin(BoundedLookups):
     """Vehicles that are run together, and what a batch of theirs does with unreadable files."""
 
     list_display = ("name", "failure_policy", "vehicles_column")
@@ -55,7 +55,7 @@ class FleetAdmin(admin.ModelAdmin):
 
 
 @admin.register(Platform)
-class PlatformAdmin(admin.ModelAdmin):
+class PlatformAdmin(BoundedLookups):
     """Vehicle types and the signal databases that they are decoded with."""
 
     list_display = ("name", "description", "databases_column", "vehicles_column")

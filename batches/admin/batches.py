@@ -29,14 +29,16 @@ from batches.models import ENDED, Batch
 from common.display import age, count, size, span, utc, visible
 from common.errors import ArgusError
 from common.keyset import KeysetChangeList
+from common.lookups import BoundedLookups
 from events.actors import user_actor
 
 LONGEST_REASON = 500
+LONGEST_FENCE = 9  # digits
 MOST_AT_ONCE = 100
 
 
 @admin.register(Batch)
-class BatchAdmin(admin.ModelAdmin):
+class BatchAdmin(BoundedLookups):
     """See templates/admin/batches/batch/ for the pages."""
 
     list_display = ("progress", "vehicle_column", "recorded", "received", "files_column", "size", "severity", "in_state")
@@ -176,7 +178,7 @@ class BatchAdmin(admin.ModelAdmin):
         done = 0
         for batch in fitting:
             fence = request.POST.get(f"fence-{batch.pk}", "")
-            if not fence.isdecimal():
+            if not fence.isdecimal() or len(fence) > LONGEST_FENCE:
                 continue
             try:
                 actions.perform(
@@ -269,7 +271,7 @@ class BatchAdmin(admin.ModelAdmin):
         if not request.user.has_perm(action.permission):
             raise PermissionDenied
         fence = request.POST.get("fence", "")
-        if not fence.isdecimal() or len(fence) > 9:
+        if not fence.isdecimal() or len(fence) > LONGEST_FENCE:
             messages.error(request, "The form was incomplete. Nothing was done; try again.")
         elif action.ask and request.POST.get("confirmed") != "1":
             context = {

@@ -220,3 +220,21 @@ def test_support_cannot_retry_many(support, finished):
     assert b"retry_failed_files" not in support.get(LIST).content
     bulk(support, [finished], confirmed="1", **{f"fence-{finished.pk}": finished.fence})
     assert seen(finished).state == "completed"
+
+
+@pytest.mark.parametrize("fence", ["", "x", "-1", "1" * 40, "1" * 5000])
+def test_many_at_once_without_a_proper_fence_does_nothing(ops, finished, fence):
+    assert bulk(ops, [finished], confirmed="1", **{f"fence-{finished.pk}": fence}).status_code == 302
+    assert seen(finished).state == "completed"
+
+
+@pytest.mark.parametrize("key", ["x", "\0", "9" * 40, "' or 1", ""])
+@pytest.mark.parametrize("path", ["batches/batch", "vehicles/vehicle", "vehicles/fleet", "vehicles/platform", "diagnosis/signallimit"])
+def test_a_chosen_row_that_is_none_fails_nothing(root, finished, path, key):
+    name = "retry_failed_files" if path == "batches/batch" else "delete_selected"
+    assert root.post(f"/admin/{path}/", {"action": name, "_selected_action": [key]}).status_code in {200, 302, 400}
+
+
+def test_there_is_no_redirect_to_pages_of_objects(root):
+    for address in ("1/1", "1/x", "1/%00"):
+        assert root.get(f"/admin/r/{address}/").status_code == 404
