@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from django.contrib.auth.models import User
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -35,13 +36,15 @@ class HasRight(BasePermission):
     """The view's `needs` for the method; a method without an entry is for nobody, OPTIONS for everybody who is known."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Does the caller have it?"""
+        """Does the caller have it? Raises MethodNotAllowed for a method that the view lacks: no other token would help."""
         caller = request.user
         if not caller or not caller.is_authenticated:
             return False
         method = "GET" if request.method == "HEAD" else request.method
         if method == "OPTIONS":
             return True
+        if method not in view.allowed_methods:
+            raise MethodNotAllowed(str(request.method))
         needs = cast("dict[str, Needs]", getattr(view, "needs", {})).get(str(method))
         if needs is None:
             return False
