@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import SuspiciousOperation, ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 LONGEST_KEY = 18  # digits that fit a database's largest integer; SQLite raises OverflowError for more
 
@@ -20,7 +20,7 @@ class BoundedLookups(admin.ModelAdmin):
         """As Django says, for numbers that a database can hold."""
         return not (str(value).isdecimal() and len(str(value)) > LONGEST_KEY) and super().lookup_allowed(lookup, value, request)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponseBase | None:
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> HttpResponse | None:
         """Django's own, for rows whose keys can be keys."""
         assert self.opts.pk is not None
         for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
@@ -30,4 +30,4 @@ class BoundedLookups(admin.ModelAdmin):
                 raise SuspiciousOperation("a row was chosen whose key is none") from error
             if text.isdecimal() and len(text) > LONGEST_KEY:
                 raise SuspiciousOperation("a row was chosen whose key is too long")
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, *args, **kwargs)
