@@ -22,6 +22,7 @@ from argus_site import demo_data
 from argus_site.processes import Process, stop_all
 
 HEALTHY_WITHIN_S = 60
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop(Exception):
@@ -39,15 +40,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Set up, start, watch, stop."""
-        signal.signal(signal.SIGINT, _stop)
-        signal.signal(signal.SIGTERM, _stop)
+        for number in STOPPING:
+            signal.signal(number, _stop)
         processes: list[Process] = []
         try:
             self._run(options["port"], fleet=not options["no_fleet"], processes=processes)
         except Stop:
             self.stdout.write("Stopping.")
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _stop_only_once()
             stop_all(processes)
 
     def _run(self, port: int, *, fleet: bool, processes: list[Process]) -> None:
@@ -93,7 +94,14 @@ class Command(BaseCommand):
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
+    _stop_only_once()
     raise Stop
+
+
+def _stop_only_once() -> None:
+    """The end takes a few seconds and is bounded: a second signal must not leave it half done."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _web(port: int, logs: Path) -> Process:
@@ -110,6 +118,8 @@ def _web(port: int, logs: Path) -> Process:
         "60",
         "--graceful-timeout",
         "3",
+        # Its socket lies in the home folder, where a second Argus would take it over.
+        "--no-control-socket",
     ]
     return Process("web server", command, log=logs / "web.log", env=os.environ)
 
@@ -119,6 +129,8 @@ def _worker(logs: Path) -> Process:
 
 
 def _refuse_taken(port: int) -> None:
+    if not 0 < port < 2**16:
+        raise CommandError(f"There is no port {port}: 1 to {2**16 - 1}.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
