@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from batches.barrier import end
 from batches.models import Batch, BatchState
@@ -20,11 +21,14 @@ from common.errors import ArgusError, DiskFull, StorageUnavailable
 from common.heartbeat import Heartbeat
 from common.pipeline import enqueue
 from common.worker import worker_name
+from events.models import EventType
+from events.record import record
 
 log = structlog.get_logger("argus.claims")
 
 MAX_ATTEMPTS = 3
-RETRY_DELAY = timedelta(seconds=30)
+SHORTEST_DELAY = timedelta(seconds=10)
+LONGEST_DELAY = timedelta(hours=1)
 AFTER_LEASE = timedelta(seconds=2)  # the queue goes by a host's clock, the lease by the database's
 
 
@@ -99,17 +103,18 @@ def still_mine(stage: Stage, batch_id: UUID, fence: int) -> Batch | None:
 
 
 def release(stage: Stage, batch_id: UUID, fence: int, reason: str) -> None:
-    """Give the batch back and ring it later; the last attempt ends it."""
+    """Give the batch back and ring it later, after as long again as it has waited: storage or database may be away for long.
+
+    The attempt is not counted; the batch waits until it is cancelled.
+    """
     with transaction.atomic():
         batch = still_mine(stage, batch_id, fence)
         if batch is None:
             return
-        if batch.attempt >= MAX_ATTEMPTS:
-            end(batch, "storage_unavailable", f"{reason} It was tried {batch.attempt} times.")
-            return
+        delay = min(max(timezone.now() - batch.state_changed_at, SHORTEST_DELAY), LONGEST_DELAY)
         # The lease runs on until the next try is due, under a fence that nobody has: the sweep would otherwise ring at once.
-        delay = RETRY_DELAY * batch.attempt
-        Batch.objects.filter(pk=batch_id).update(fence=batch.fence + 1, lease_until=from_now(delay))
+        Batch.objects.filter(pk=batch_id).update(fence=batch.fence + 1, attempt=batch.attempt - 1, lease_until=from_now(delay))
+        record(batch, EventType.STAGE_RELEASED, {"stage": stage.name, "reason": reason, "delay_s": int(delay.total_seconds())})
         enqueue(stage.name, batch_id, delay=delay + AFTER_LEASE)
 
 

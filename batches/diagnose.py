@@ -11,7 +11,7 @@ from batches import claims
 from batches.barrier import end
 from batches.models import Batch, Severity
 from batches.transitions import move
-from common.errors import StorageUnavailable
+from common.errors import NotFound
 from diagnosis.engine import Diagnosis, diagnose
 from diagnosis.evidence import Evidence, FileFact, Limit
 from diagnosis.findings import SEVERITIES
@@ -25,6 +25,14 @@ from vehicles.signal_databases import active_databases
 RULES_VERSION = 1
 INSERT_ROWS = 500
 TOP_CODES = 10
+
+
+class ResultMissing(NotFound):
+    """What gather stored is gone: no wait brings it back."""
+
+    code = "result_missing"
+    title = "The stored statistics of the batch are gone"
+    action = "Parse everything again."
 
 
 def diagnose_batch(batch_id: UUID) -> None:
@@ -56,7 +64,7 @@ def evidence_of(batch: Batch) -> Evidence:
     """Everything that rules may look at; signal values are read only when a rule asks for them."""
     statistics = results.batch_result(batch)
     if statistics is None:
-        raise StorageUnavailable("The statistics of the batch cannot be read.")
+        raise ResultMissing
     readable = results.file_results(batch)
     limits = SignalLimit.objects.filter(Q(platform__isnull=True) | Q(platform_id=batch.vehicle.platform_id)).order_by("platform_id")
     return Evidence(

@@ -177,7 +177,7 @@ def _twin(batch: Batch, name: str, sha256: str) -> File | None:
 
 
 def complete_batch(batch_id: UUID, manifest: list[dict[str, Any]] | None, expected_workers: int | None = None, *, actor: str) -> Batch:
-    """Everything has arrived: the pipeline starts. Said again, it answers with the batch as it is.
+    """Everything has arrived: the pipeline starts. Said again, it answers with the batch as it is, if the manifest still fits.
 
     Raises NotFound, WrongState (abandoned), FilesPending, BatchEmpty.
     """
@@ -186,6 +186,8 @@ def complete_batch(batch_id: UUID, manifest: list[dict[str, Any]] | None, expect
         if batch.state == BatchState.ABANDONED:
             raise WrongState("The batch was abandoned.", state=str(batch.state))
         if batch.state != BatchState.PENDING:
+            if differences := _differences(batch, manifest):
+                raise FilesPending(uploading=[], **differences.listed())
             return batch
         uploads.give_up_expired(batch.pk)
         _need_all_files(batch, manifest)
@@ -206,11 +208,7 @@ def complete_batch(batch_id: UUID, manifest: list[dict[str, Any]] | None, expect
 def _need_all_files(batch: Batch, manifest: list[dict[str, Any]] | None) -> None:
     """Raise FilesPending or BatchEmpty unless what is stored is what was announced, and nothing is on its way."""
     on_the_way = sorted(uploads.live(batch.pk).values_list("name", flat=True))
-    differences = Differences()
-    if manifest:
-        stored = File.objects.current().filter(batch=batch).values_list("name", "size", "sha256")
-        announced = [Entry(entry["name"], entry["size"], entry.get("sha256", "")) for entry in manifest]
-        differences = compare(announced, [Entry(*row) for row in stored])
+    differences = _differences(batch, manifest)
     if differences or on_the_way:
         pending = FilesPending(uploading=on_the_way[:100], **differences.listed())
         # What is on its way may be all that is missing: worth asking again.
@@ -219,6 +217,14 @@ def _need_all_files(batch: Batch, manifest: list[dict[str, Any]] | None) -> None
         raise pending
     if batch.total_files == 0:
         raise BatchEmpty
+
+
+def _differences(batch: Batch, manifest: list[dict[str, Any]] | None) -> Differences:
+    if not manifest:
+        return Differences()
+    stored = File.objects.current().filter(batch=batch).values_list("name", "size", "sha256")
+    announced = [Entry(entry["name"], entry["size"], entry.get("sha256", "")) for entry in manifest]
+    return compare(announced, [Entry(*row) for row in stored])
 
 
 # -- delete ------------------------------------------------------------------------------------------------------------

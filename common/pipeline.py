@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +12,6 @@ from django_q.conf import Conf
 from django_q.humanhash import uuid
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
-from django_q.tasks import async_task
 
 # stage -> dotted path of its task; checked against the code by `manage.py check` (common.checks).
 STAGES: dict[str, str] = {
@@ -43,12 +42,8 @@ def enqueue_many(stage: str, subjects: Iterable[UUID], *, delay: timedelta | Non
         raise NotInTransaction(f"enqueue({stage!r}) needs a transaction: the doorbell and the state commit together")
     task = STAGES[stage]
     names = [str(subject) for subject in subjects]
-    if Conf.ORM:
-        due = timezone.now() + (delay or timedelta())
-        OrmQ.objects.using(Conf.ORM).bulk_create([_row(task, name, due) for name in names], batch_size=BULK_ROWS)
-    else:
-        # Other brokers know no transactions: ring on commit. What is lost between commit and ring, the sweep rings again.
-        transaction.on_commit(lambda: _ring(task, names))
+    due = timezone.now() + (delay or timedelta())
+    OrmQ.objects.bulk_create([_row(task, name, due) for name in names], batch_size=BULK_ROWS)
 
 
 def _row(task: str, name: str, due: object) -> OrmQ:
@@ -64,8 +59,3 @@ def _row(task: str, name: str, due: object) -> OrmQ:
         "ack_failure": Conf.ACK_FAILURES,
     }
     return OrmQ(key=Conf.CLUSTER_NAME, payload=SignedPackage.dumps(package), lock=due)
-
-
-def _ring(task: str, names: Sequence[str]) -> None:
-    for name in names:
-        async_task(task, name)

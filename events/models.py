@@ -17,6 +17,7 @@ class EventType(models.TextChoices):
     FILE_PARSED = "FileParsed"
     FILE_FAILED = "FileFailed"
     FILE_RELEASED = "FileReleased"
+    STAGE_RELEASED = "StageReleased"
     FILES_ADVANCED = "FilesAdvanced"
     GATHERING_COMPLETED = "GatheringCompleted"
     DIAGNOSIS_COMPLETED = "DiagnosisCompleted"

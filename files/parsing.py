@@ -131,9 +131,9 @@ def claim(file_id: UUID, worker: str) -> Claim | NotDue | Exhausted | None:
         if not file.is_expired:
             return None
         crashed = file.lease_until > EPOCH  # a lease that was given back is EPOCH, one that ran out is a crash
-        if crashed and file.crash_count + 1 >= MAX_CRASHES:
+        if file.crash_count + int(crashed) >= MAX_CRASHES:
             fence = file.fence + 1
-            File.objects.filter(pk=file_id).update(fence=fence, crash_count=F("crash_count") + 1, lease_until=EPOCH)
+            File.objects.filter(pk=file_id).update(fence=fence, crash_count=MAX_CRASHES, lease_until=EPOCH)
             return Exhausted(file_id, fence)
     else:
         file.begin_parsing()

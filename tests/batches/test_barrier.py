@@ -185,6 +185,16 @@ def test_the_third_crash_ends_the_file():
 
 
 @pytest.mark.django_db
+def test_a_worker_that_dies_while_it_ends_a_file_does_not_give_it_another_try():
+    _, (one,) = scattered(1)
+    File.objects.filter(pk=one.file_id).update(crash_count=parsing.MAX_CRASHES - 1)
+    expire(one.file_id)
+    for _ in range(2):
+        with transaction.atomic():
+            assert isinstance(parsing.claim(one.file_id, "other"), parsing.Exhausted)
+
+
+@pytest.mark.django_db
 def test_a_released_file_waits_for_its_delay_and_infra_is_not_counted():
     batch, (one,) = scattered(1)
     from batches.parse import release_file

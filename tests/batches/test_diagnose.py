@@ -96,7 +96,8 @@ def test_a_batch_whose_statistics_are_gone_is_not_diagnosed_as_clean(monkeypatch
     batch = factories.uploaded({"a.log": factories.CANDUMP})
     drain()
     batch = Batch.objects.get(pk=batch.pk)
-    assert (batch.state, batch.attempt, batch.worst_severity) == ("diagnosing", 1, "")
+    assert (batch.state, batch.failed_stage, batch.worst_severity) == ("failed", "diagnosing", "")
+    assert "are gone" in batch.error
 
 
 def test_every_rule_is_asked():

@@ -354,7 +354,7 @@ def test_complete_again_changes_nothing(batch):
     send(batch)
     complete_batch(batch.pk, None, None, actor=ACTOR)
     before = told(batch)
-    complete_batch(batch.pk, [{"name": "not there", "size": 1}], None, actor=ACTOR)
+    complete_batch(batch.pk, None, None, actor=ACTOR)
     assert told(batch) == before
     assert OrmQ.objects.count() == 1
 
@@ -404,6 +404,17 @@ def test_a_manifest_that_fits_is_kept(batch):
     manifest = [{"name": "drive.blf", "size": 7, "sha256": sha256(b"content")}]
     complete_batch(batch.pk, manifest, None, actor=ACTOR)
     assert seen(batch).manifest == manifest
+
+
+def test_complete_again_with_a_manifest_that_does_not_fit_is_refused_and_changes_nothing(batch):
+    file = factories.stored(batch, b"content", "a.log")
+    right = [{"name": "a.log", "size": file.size, "sha256": file.sha256}]
+    complete_batch(batch.pk, right, actor="test")
+    complete_batch(batch.pk, right, actor="test")
+    with pytest.raises(FilesPending) as refused:
+        complete_batch(batch.pk, [*right, {"name": "b.log", "size": 1}], actor="test")
+    assert refused.value.extra["missing"] == ["b.log"]
+    assert Batch.objects.get(pk=batch.pk).state == "uploaded"
 
 
 def test_files_from_before_a_reopen_are_counted_again(vehicle):
