@@ -24,6 +24,11 @@ class ArgusError(Exception):
         self.extra = extra
         super().__init__(self.detail)
 
+    @property
+    def advice(self) -> str:
+        """What is wrong and what to do, as sentences for people: titles have no full stop."""
+        return f"{self.detail}{'' if self.detail.endswith(('.', '!', '?', ':')) else '.'} {self.action}"
+
 
 class UnknownField(ArgusError):
     code = "unknown_field"

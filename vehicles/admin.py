@@ -176,7 +176,7 @@ class VehicleAdmin(BoundedLookups):
                 vehicle, VEHICLE_SCOPES, label=request.POST.get("label", "")[:LONGEST_LABEL], actor=user_actor(request.user)
             )
         except ArgusError as error:
-            messages.error(request, f"{error.detail} {error.action}")
+            messages.error(request, error.advice)
             return HttpResponseRedirect(reverse("admin:vehicles_vehicle_change", args=[vehicle_id]))
         return shown_once(self, request, token, text, vehicle)
 
@@ -263,9 +263,9 @@ class ApiTokenAdmin(admin.ModelAdmin):
         if token is None:
             raise Http404
         if revoke_token(token, actor=user_actor(request.user)):
-            messages.success(request, f"{token} is revoked. Requests with it are refused from now on.")
+            messages.success(request, f"The token {token} is revoked. Requests with it are refused from now on.")
         else:
-            messages.warning(request, f"{token} was revoked before.")
+            messages.warning(request, f"The token {token} was revoked before.")
         if token.vehicle_id:
             return HttpResponseRedirect(reverse("admin:vehicles_vehicle_change", args=[token.vehicle_id]))
         return HttpResponseRedirect(reverse("admin:vehicles_apitoken_changelist"))

@@ -293,7 +293,7 @@ class BatchAdmin(BoundedLookups):
                 action, batch_id, actor=user_actor(request.user), seen_fence=fence, reason=request.POST.get("reason", "")[:LONGEST_REASON]
             )
         except ArgusError as error:
-            messages.error(request, f"{error.detail} {error.action}")
+            messages.error(request, error.advice)
             return False
         messages.success(request, action.done)
         return True

@@ -38,7 +38,7 @@ def data(request: HttpRequest, batch: Batch) -> JsonResponse:
     try:
         plot = results.plot(batch, *key, first, last, points)
     except ArgusError as error:
-        return JsonResponse({"error": f"{error.detail} {error.action}"}, status=error.status)
+        return JsonResponse({"error": error.advice}, status=error.status)
     except ParseError:
         return JsonResponse({"error": "The stored result is damaged; parse the files again."}, status=500)
     if t0 is None:
