@@ -25,7 +25,7 @@ class BadSignalDatabase(InvalidField):
 def add_signal_database(platform: Platform, name: str, content: bytes, *, channel: str = "", actor: str) -> SignalDatabase:
     """Store the next version of a platform's signal database and make it the active one.
 
-    Raises BadSignalDatabase with the reader's reason when it cannot be loaded or is larger than 16 MiB.
+    Raises BadSignalDatabase with the reader's reason when it cannot be loaded, has no message or is larger than 16 MiB.
     """
     if len(content) > MAX_BYTES:
         raise BadSignalDatabase(f"The file has {len(content)} bytes; at most {MAX_BYTES} are allowed.")
@@ -35,6 +35,9 @@ def add_signal_database(platform: Platform, name: str, content: bytes, *, channe
         raise BadSignalDatabase(str(error)) from error
     except sandbox.SandboxCrash as crash:
         raise BadSignalDatabase("Reading it took more memory or time than allowed.") from crash
+    if not counts["messages"]:
+        # It would retire the version before it, and from then on nothing would be decoded.
+        raise BadSignalDatabase("The file has no message: nothing could be decoded with it.")
     with transaction.atomic():
         Platform.objects.select_for_update().get(pk=platform.pk)  # two uploads would take the same version
         versions = SignalDatabase.objects.filter(platform=platform, name=name)

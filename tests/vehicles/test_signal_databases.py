@@ -23,7 +23,9 @@ def test_different_names_stand_beside_each_other():
     assert [database.name for database in active_databases(platform.pk)] == sorted(names)
 
 
-@pytest.mark.parametrize("content", [b"", b"%PDF-1.7 not a database", b"\x00" * 1000])
+@pytest.mark.parametrize(
+    "content", [b"", b"%PDF-1.7 not a database", b"\x00" * 1000, DBC.partition(b"BO_ ")[0], b'VERSION "' + b"a" * 10_000 + b'"\n']
+)
 def test_what_is_no_dbc_is_refused_and_changes_nothing(content):
     platform = factories.platform()
     kept = add_signal_database(platform, "powertrain", DBC, actor="x")
