@@ -13,12 +13,14 @@ import os
 import statistics
 import tempfile
 import time
+import uuid
+from importlib import import_module
 from typing import Any
 
 GOAL_MS = 150.0
 FILES_PER_BATCH = 5
 FILES_OF_ONE = 200
-QUERIES = 15
+QUERIES = 10  # of a list or a batch page, however many rows there are
 
 # One set of SQL statements: through the models, half a million rows would take minutes.
 FILL = """
@@ -72,25 +74,39 @@ def main() -> None:
 
 
 def fill(batches: int) -> Any:
-    """100,000 batches with 5 files each and one with 200; that one is returned."""
+    """Batches with 5 files each, and one with 200; that one is returned."""
     from django.db import connection
     from django.db.models import F
 
     from batches.models import Batch
+    from bench.pipeline import ROOT, recording
     from files.models import File
     from tests import factories
+    from tests.queue import drain
+    from vehicles.signal_databases import add_signal_database
 
     started = time.monotonic()
     with connection.cursor() as cursor:
         for statement in FILL.split(";\n\n"):
             cursor.execute(statement, {"platform": factories.platform().pk, "files": FILES_PER_BATCH, "batches": batches})
-    one = Batch.objects.filter(state="completed").order_by("created_at")[100]
-    template = File.objects.filter(batch=one)[0]
+    # The one batch is real: a drive that was parsed, gathered and diagnosed, so that its page shows statistics and findings.
+    vehicle = factories.vehicle()
+    add_signal_database(vehicle.platform, "demo", (ROOT / "demo" / "argus_demo.dbc").read_bytes(), actor="bench")
+    one = factories.uploaded({"drive.log": recording(0)}, vehicle)
+    drain()
+    template = File.objects.get(batch=one)
     File.objects.bulk_create(
-        File(batch=one, name=f"more-{n}.blf", size=template.size, sha256=template.sha256, storage_key=template.storage_key, format="blf")
-        for n in range(FILES_OF_ONE - FILES_PER_BATCH)
+        File(
+            **{
+                **{field.attname: getattr(template, field.attname) for field in File._meta.concrete_fields},
+                "id": uuid.uuid4(),
+                "name": f"more-{n}.log",
+            }
+        )
+        for n in range(FILES_OF_ONE - 1)
     )
-    Batch.objects.filter(pk=one.pk).update(total_files=F("total_files") + FILES_OF_ONE - FILES_PER_BATCH)
+    more = FILES_OF_ONE - 1
+    Batch.objects.filter(pk=one.pk).update(total_files=F("total_files") + more, processed_files=F("processed_files") + more)
     print(f"filled in {time.monotonic() - started:.0f} s: {Batch.objects.count()} batches, {File.objects.count()} files")
     return one
 
@@ -108,6 +124,7 @@ def measure(batches: int, requests: int) -> None:
 
     call_command("migrate", verbosity=0)
     one = fill(batches)
+    import_module("argus_site.wsgi")  # as the web server does, with what that does to the process
     client = Client()
     client.force_login(User.objects.create_superuser("bench", password="not used"))
     vin = Batch.objects.select_related("vehicle").order_by("pk")[7].vehicle.vin
@@ -135,7 +152,8 @@ def measure(batches: int, requests: int) -> None:
             f"{name:32} median {statistics.median(times):6.1f} ms  p95 {p95:6.1f} ms  {len(queries)} queries  {len(response.content) / 1000:.0f} kB"
         )
         rows.append(Row(f"{name}: p95 server time", round(p95, 1), "ms", goal=GOAL_MS, holds=p95 < GOAL_MS))
-        rows.append(Row(f"{name}: queries", len(queries), "queries", goal=QUERIES, holds=len(queries) <= QUERIES))
+        if name != "dashboard":  # each of its cards asks for itself
+            rows.append(Row(f"{name}: queries", len(queries), "queries", goal=QUERIES, holds=len(queries) <= QUERIES))
     write("lists", rows)
 
 
