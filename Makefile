@@ -42,7 +42,7 @@ lint: build ## formatting, rules, types, import contract, migrations, deployment
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy --no-error-summary
-	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo 2>&1 | tail -n 6
+	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
 	$(PY) manage.py makemigrations --check --dry-run --verbosity 0
 	ARGUS_HTTPS=1 ARGUS_SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') $(PY) manage.py check --deploy --fail-level WARNING
 	$(PY) manage.py spectacular --validate --fail-on-warn --file /dev/null
