@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from common.display import NOTHING, count, number, pill, utc, visible
-from common.keyset import KeysetChangeList
 from common.lookups import BoundedLookups
+from common.records import GivenFilter, RecordAdmin
 from diagnosis.models import Finding, FindingSeverity, SignalLimit
 
 
@@ -36,13 +35,8 @@ class SeverityFilter(admin.SimpleListFilter):
         return queryset.filter(severity=value) if value else queryset
 
 
-class GivenFilter(admin.SimpleListFilter):
-    """A filter that only a link sets."""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The chosen value only."""
-        chosen = request.GET.get(str(self.parameter_name))
-        return [(chosen, visible(chosen)[:40])] if chosen else []
+class TextFilter(GivenFilter):
+    """Exactly the value."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Finding]) -> QuerySet[Finding]:
         """Exactly the value."""
@@ -52,18 +46,18 @@ class GivenFilter(admin.SimpleListFilter):
         return queryset.filter(**{str(self.parameter_name): value}) if value else queryset
 
 
-class RuleFilter(GivenFilter):
+class RuleFilter(TextFilter):
     title = "rule"
     parameter_name = "rule"
 
 
-class CodeFilter(GivenFilter):
+class CodeFilter(TextFilter):
     title = "fault code"
     parameter_name = "code"
 
 
 @admin.register(Finding)
-class FindingAdmin(admin.ModelAdmin):
+class FindingAdmin(RecordAdmin):
     """What rules found, across batches."""
 
     list_display = ("severity_column", "sentence_column", "vehicle_column", "code_column", "count_column", "found")
@@ -73,35 +67,11 @@ class FindingAdmin(admin.ModelAdmin):
         "stream", "signal", "rule", "rule_version", "details", "found",
     )  # fmt: skip
     readonly_fields = fields
-    list_per_page = 50
-    sortable_by = ()
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Rules find, people do not."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Finding | None = None) -> bool:
-        """A finding is evidence."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Finding | None = None) -> bool:
-        """Only with its batch."""
-        return False
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Paged by key, never counted."""
-        return KeysetChangeList
+    list_title = "Findings"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Finding]:
         """With the vehicle of the batch."""
         return Finding.objects.select_related("batch__vehicle").defer("batch__manifest", "batch__software", "batch__clock")
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list under its own name."""
-        return super().changelist_view(request, {"title": "Findings", "subtitle": None, **(extra_context or {})})
 
     @admin.display(description="Severity")
     def severity_column(self, finding: Finding) -> SafeString:

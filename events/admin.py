@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from common.display import utc, visible
-from common.keyset import KeysetChangeList
+from common.records import BatchFilter, RecordAdmin
 from events.models import Event, EventType
 
 LONGEST = 200
@@ -39,29 +37,8 @@ class TypeFilter(admin.SimpleListFilter):
         return queryset.filter(type=value) if value else queryset
 
 
-class BatchFilter(admin.SimpleListFilter):
-    """One batch, by the link of its page."""
-
-    title = "batch"
-    parameter_name = "batch"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The chosen batch only."""
-        chosen = request.GET.get(self.parameter_name)
-        return [(chosen, chosen[:8])] if chosen else []
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Event]) -> QuerySet[Event]:
-        """By id."""
-        if not self.value():
-            return queryset
-        try:
-            return queryset.filter(batch=UUID(self.value()))
-        except ValueError:
-            return queryset.none()
-
-
 @admin.register(Event)
-class EventAdmin(admin.ModelAdmin):
+class EventAdmin(RecordAdmin):
     """Events are never changed, not even here."""
 
     list_display = ("at", "type", "batch_column", "seq", "actor", "payload_column")
@@ -69,30 +46,7 @@ class EventAdmin(admin.ModelAdmin):
     fields = ("type", "at", "batch_column", "seq", "actor", "payload_column")
     readonly_fields = fields
     list_per_page = 100
-    sortable_by = ()
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """They are written with the change that they tell of."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        """Only with their batch."""
-        return False
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Paged by key, never counted."""
-        return KeysetChangeList
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list under its own name."""
-        return super().changelist_view(request, {"title": "Events", "subtitle": None, **(extra_context or {})})
+    list_title = "Events"
 
     @admin.display(description="Time (UTC)")
     def at(self, event: Event) -> str:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import structlog
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseBase
@@ -21,7 +20,7 @@ from django.views.decorators.http import require_safe
 
 from common.display import age, pill, safe_name, size, utc, visible
 from common.errors import ArgusError
-from common.keyset import KeysetChangeList
+from common.records import BatchFilter, GivenFilter, RecordAdmin
 from events.actors import user_actor
 from files import storage
 from files.models import File, FileState
@@ -56,29 +55,6 @@ class FileStateFilter(admin.SimpleListFilter):
         return queryset.filter(state=value) if value else queryset
 
 
-class GivenFilter(admin.SimpleListFilter):
-    """A filter that only a link sets; there are too many values for a list of choices."""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The chosen value only."""
-        chosen = request.GET.get(str(self.parameter_name))
-        return [(chosen, visible(chosen)[:40])] if chosen else []
-
-
-class BatchFilter(GivenFilter):
-    title = "batch"
-    parameter_name = "batch"
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[File]) -> QuerySet[File]:
-        """By id."""
-        if not self.value():
-            return queryset
-        try:
-            return queryset.filter(batch=UUID(self.value()))
-        except ValueError:
-            return queryset.none()
-
-
 class CauseFilter(GivenFilter):
     title = "error code"
     parameter_name = "code"
@@ -92,42 +68,18 @@ class CauseFilter(GivenFilter):
 
 
 @admin.register(File)
-class FileAdmin(admin.ModelAdmin):
+class FileAdmin(RecordAdmin):
     """Nothing here changes a file."""
 
     list_display = ("state_column", "name_column", "batch_column", "format", "size_column", "what", "received")
     list_filter = (FileStateFilter, CauseFilter, BatchFilter)
-    list_per_page = 50
-    sortable_by = ()
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Files come through the API."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
-        """A file is what a vehicle sent."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: File | None = None) -> bool:
-        """Only with its batch."""
-        return False
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Paged by key, never counted."""
-        return KeysetChangeList
+    list_title = "Files"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[File]:
         """With the vehicle of the batch, without the facts."""
         return File.objects.select_related("batch__vehicle").defer(
             "facts", "databases", "batch__manifest", "batch__software", "batch__clock"
         )
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list under its own name."""
-        return super().changelist_view(request, {"title": "Files", "subtitle": None, **(extra_context or {})})
 
     @admin.display(description="State")
     def state_column(self, file: File) -> SafeString:
