@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
-import django_stubs_ext
 import structlog
 from botocore.config import Config
 from csp.constants import NONE, SELF
 from environs import Env, validate
 
-django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
