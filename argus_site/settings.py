@@ -15,7 +15,6 @@ from botocore.config import Config
 from csp.constants import NONE, SELF
 from environs import Env, validate
 
-
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 env.read_env(BASE_DIR / ".env")
