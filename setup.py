@@ -1,4 +1,7 @@
-"""Builds the Cython modules in place: `python setup.py build_ext --inplace`. `ARGUS_DEBUG=1` puts bounds checks and assertions back."""
+"""Builds the Cython modules in place: `python setup.py build_ext --inplace`.
+
+`ARGUS_DEBUG=1` puts bounds checks and assertions back; `ARGUS_ONLY=parsers/can` builds what lies below one folder.
+"""
 
 import os
 from pathlib import Path
@@ -19,7 +22,7 @@ DIRECTIVES = {
     "freethreading_compatible": False,
 }
 
-sources = sorted(Path("parsers").rglob("*.pyx"))
+sources = sorted(Path(os.environ.get("ARGUS_ONLY") or "parsers").rglob("*.pyx"))
 extensions = [
     Extension(
         ".".join(source.with_suffix("").parts),

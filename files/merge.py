@@ -105,7 +105,7 @@ class BatchTotals:
         self._add_ids(summary)
         for code in summary["fault_codes"]:
             self._add_code(result, code)
-        self.message_count += len(summary["messages"])
+        self.message_count += summary["message_count"]
         self.messages += [{**message, "file": result.file_id} for message in summary["messages"][: MAX_MESSAGES - len(self.messages)]]
         self.file_count += 1
         if len(self.files) < MAX_FILES:

@@ -38,7 +38,7 @@ class StreamMerge:
     """A stream and the parts of it, in the order in which the files were recorded."""
 
     identity: Identity
-    arbitration_id: str
+    arbitration_id: str | None
     parts: list[tuple[FileResult, StreamPart, str]] = field(default_factory=list)
     signals: dict[str, SignalTotals] = field(default_factory=dict)
     rows: int = 0

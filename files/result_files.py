@@ -174,7 +174,10 @@ class Results(list[FileResult]):
 def identity(stream: Json) -> Identity:
     """What a stream of a summary is: a J1939 sender is known by the last byte of its id, for its priority may change."""
     address = stream["arbitration_id"]
-    if stream["name"].endswith(f"#{address}"):  # two messages of one name
+    if address is None:  # no CAN message; two groups of one name are told apart by their number
+        name, mark, number = stream["name"].rpartition("#")
+        address = f"#{number}" if mark and name.endswith(stream["message"]) else ""
+    elif stream["name"].endswith(f"#{address}"):  # two messages of one name
         address = f"#{address}"
     elif stream["extended"]:
         address = f"{int(address, 16) & 0xFF:02x}"

@@ -6,16 +6,20 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from parsers.base import Recording
+from parsers.blocks import LEVELS, NO_TIME, MessageBlock, SampleBlock
 from parsers.can import frames
-from parsers.can.rows import rows
 from parsers.commands import add_commands
 from parsers.detect import Detection, detect
 from parsers.errors import ParseError
 from parsers.registry import parser_for
+from parsers.rows import rows
 from parsers.source import FileSource
 
 
@@ -41,7 +45,7 @@ def inspect(arguments: argparse.Namespace) -> int:
 
 
 def print_rows(arguments: argparse.Namespace) -> int:
-    """Writes one normalised line for each frame; damage is told on stderr."""
+    """Writes one normalised line for each frame, sample and log message; damage is told on stderr."""
     with FileSource(arguments.file) as source:
         detection = detect(source)
         recording = Recording()
@@ -55,35 +59,51 @@ def print_rows(arguments: argparse.Namespace) -> int:
 
 
 def _read(source: FileSource, detection: Detection) -> dict[str, Any]:
-    recording = Recording()
-    counts = {"total": 0, "extended": 0, "fd": 0, "remote": 0, "error": 0, "tx": 0}
-    masks = {"extended": frames.EXTENDED, "fd": frames.FD, "remote": frames.REMOTE, "error": frames.ERROR, "tx": frames.TX}
-    first: int | None = None
-    last: int | None = None
+    recording = Recording(format=detection.format)
+    kinds = {"extended": frames.EXTENDED, "fd": frames.FD, "remote": frames.REMOTE, "error": frames.ERROR, "tx": frames.TX}
+    counts = dict.fromkeys(("total", *kinds), 0)
+    samples: Counter[int] = Counter()
+    levels: Counter[str] = Counter()
+    ends: list[int] = []
     for block in parser_for(detection.format).blocks(source, recording):
-        counts["total"] += len(block)
-        for kind, mask in masks.items():
-            counts[kind] += int(((block.flags & mask) != 0).sum())
-        low, high = int(block.t_ns.min()), int(block.t_ns.max())
-        first = low if first is None else min(first, low)
-        last = high if last is None else max(last, high)
+        times = block.t_ns
+        if isinstance(block, SampleBlock):
+            samples[block.stream] += len(block)
+        elif isinstance(block, MessageBlock):
+            times = times[times != NO_TIME]
+            levels.update({LEVELS[level]: count for level, count in enumerate(np.bincount(block.level).tolist()) if count})
+        else:
+            counts["total"] += len(block)
+            for kind, mask in kinds.items():
+                counts[kind] += int(((block.flags & mask) != 0).sum())
+        if len(times):
+            ends = [min([int(times.min()), *ends]), max([int(times.max()), *ends])]
     return {
         "format": detection.format,
         "reason": detection.reason,
         "size": source.size,
         "absolute": recording.absolute,
         "start_ns": recording.start_ns,
-        "first_t_ns": first,
-        "last_t_ns": last,
+        "first_t_ns": ends[0] if ends else None,
+        "last_t_ns": ends[1] if ends else None,
         "channels": recording.channels,
         "frames": counts,
+        "samples": samples.total(),
+        "streams": [
+            {"name": spec.name, "source": spec.source, "rows": samples[index], "signals": len(spec.signals)}
+            for index, spec in enumerate(recording.streams)
+        ],
         "skipped": recording.skipped,
+        "undecoded": recording.undecoded,
         "partial": recording.partial,
         "lost": [asdict(entry) for entry in recording.lost],
         "problem_count": recording.problem_count,
         "problems": [asdict(entry) for entry in recording.problems],
-        "message_count": recording.message_count,
+        "message_count": recording.message_count + levels.total(),
+        "message_levels": dict(levels),
         "messages": [asdict(entry) for entry in recording.messages],
+        "metadata": recording.metadata,
+        "attachments": [asdict(entry) for entry in recording.attachments],
     }
 
 
@@ -94,7 +114,7 @@ def _arguments() -> argparse.ArgumentParser:
     command.add_argument("file")
     command.add_argument("--json", action="store_true", help="as one JSON object")
     command.set_defaults(run=inspect)
-    command = commands.add_parser("rows", help="write one normalised line for each CAN frame")
+    command = commands.add_parser("rows", help="write one normalised line for each frame, sample and log message")
     command.add_argument("file")
     command.set_defaults(run=print_rows)
     add_commands(commands)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from parsers.can.frames import FrameBlock
+from parsers.blocks import LEVELS, Block, StreamSpec
 from parsers.limits import DEFAULT, Limits
 from parsers.source import Source
 
@@ -52,13 +52,24 @@ class LogMessage:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that lies in the recording; it is listed, not read. `size` in bytes, None when it is not told."""
+
+    name: str
+    media_type: str
+    size: int | None
+
+
 @dataclass
 class Recording:
     """One file as its reader understands it; complete when the last block has been taken.
 
-    `absolute` says whether `t_ns + start_ns` is UTC. `start_ns` is 0 when the frames carry UTC themselves and when the start is
-    unknown. `channels` are the display names that `FrameBlock.channel` indexes: the interface name of candump, the number of
-    ASC and BLF. `skipped` counts the records that were read over, by kind.
+    `absolute` says whether `t_ns + start_ns` is UTC. `start_ns` is 0 when the blocks carry UTC themselves and when the start is
+    unknown; a parser sets both before its first block. `channels` are the display names that `FrameBlock.channel` indexes: the interface
+    name of candump, the number of ASC and BLF; `streams` is what `SampleBlock.stream` indexes, `sources` what `MessageBlock.source` does.
+    `skipped` counts the records that were read over, by kind; `undecoded` says which channels or topics gave no signals, and why.
+    `metadata` is what the file says about itself: parameters, software versions, comments.
     """
 
     format: str = ""
@@ -71,7 +82,13 @@ class Recording:
     problem_count: int = 0
     messages: list[LogMessage] = field(default_factory=list)
     message_count: int = 0
+    streams: list[StreamSpec] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    undecoded: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    attachments: list[Attachment] = field(default_factory=list)
     limits: Limits = DEFAULT
+    _source_index: dict[str, int] = field(default_factory=dict, repr=False)
 
     @property
     def partial(self) -> bool:
@@ -101,8 +118,48 @@ class Recording:
             kind = "other"
         self.skipped[kind] = self.skipped.get(kind, 0) + count
 
+    def add_stream(self, spec: StreamSpec) -> int:
+        """The number of a new stream; -1 when there are too many, and its samples are not to be yielded."""
+        if len(self.streams) >= self.limits.max_streams:
+            self.add_undecoded(spec.name, f"more than {self.limits.max_streams} streams in one file")
+            return -1
+        self.streams.append(spec)
+        return len(self.streams) - 1
+
+    def source_index(self, name: str) -> int:
+        """The number of a source of log messages, added when it is new; beyond the limit all further ones are one."""
+        known = self._source_index.get(name)
+        if known is None:
+            if len(self.sources) >= self.limits.max_sources:
+                name = "other"
+            known = self._source_index.setdefault(name, len(self.sources))
+            if known == len(self.sources):
+                self.sources.append(name)
+        return known
+
+    def add_undecoded(self, name: str, reason: str) -> None:
+        """Lists a channel or topic that gives no signals."""
+        if len(self.undecoded) < self.limits.max_listed:
+            self.undecoded.setdefault(name[: self.limits.max_text_length], reason)
+
+    def add_metadata(self, key: str, value: str) -> None:
+        """Keeps what the file says about itself, while there is room; the last word on a key counts."""
+        key = key[: self.limits.max_text_length]
+        if key in self.metadata or len(self.metadata) < self.limits.max_listed:
+            self.metadata[key] = value[: self.limits.max_text_length]
+
+    def add_attachment(self, name: str, media_type: str, size: int | None) -> None:
+        """Lists a file that lies in the recording."""
+        if len(self.attachments) < self.limits.max_listed:
+            self.attachments.append(Attachment(name[: self.limits.max_text_length], media_type[:100], size))
+
     def add_message(self, t_ns: int, level: str, source: str, text: str) -> None:
-        """Counts the message; keeps it, cut to the allowed length, while there is room."""
+        """Counts the message; keeps it, cut to the allowed length, while there is room. `level` is one of LEVELS.
+
+        For readers of frames, which meet few; whoever reads many yields a MessageBlock.
+        """
+        if level not in LEVELS:
+            raise ValueError(f"no such level: {level}")
         self.message_count += 1
         if len(self.messages) < self.limits.max_messages:
             self.messages.append(LogMessage(t_ns, level, source, text[: self.limits.max_text_length]))
@@ -111,7 +168,7 @@ class Recording:
 class Parser(Protocol):
     """A reader of one format.
 
-    `detect` calls `sniff` with the first bytes of a file; the class itself is named in `registry.PARSERS`. Whoever wants the frames
+    `detect` calls `sniff` with the first bytes of a file; the class itself is named in `registry.BUILT_IN`. Whoever wants the content
     makes an instance and takes `blocks`. Only `blocks` may raise, and only ParseError (the file) or OSError (the storage).
     """
 
@@ -123,8 +180,9 @@ class Parser(Protocol):
     def sniff(cls, head: bytes, size: int) -> Match | None:
         """Whether the first bytes of a file of `size` bytes look like this format; None when they do not."""
 
-    def blocks(self, source: Source, recording: Recording, limits: Limits = DEFAULT) -> Iterator[FrameBlock]:
-        """Frames in file order, at most `limits.block_frames` a block, in bounded memory.
+    def blocks(self, source: Source, recording: Recording, limits: Limits = DEFAULT) -> Iterator[Block]:
+        """What the file holds, in bounded memory: frames, at most `limits.block_frames` a block; samples and log messages, at most
+        `limits.block_rows` rows and about `limits.block_bytes` bytes a block, and of one stream in file order.
 
         Fills `recording` on the way. What is damaged goes to `recording.lost` and `recording.problems`; raises ParseError only when
         nothing at all could be read.

@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from parsers.base import HINT, Match
 from parsers.errors import Empty, UnknownFormat
-from parsers.registry import PARSERS
+from parsers.registry import parsers
 from parsers.source import Source
 
 HEAD = 65_536  # bytes looked at
@@ -52,7 +52,7 @@ _SIGNATURES = (
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """The format's name in `registry.PARSERS`, and why it was chosen."""
+    """The format's name in `registry.parsers()`, and why it was chosen."""
 
     format: str
     reason: str
@@ -68,7 +68,7 @@ def detect(source: Source, name: str = "") -> Detection:
     head = bytes(source.read_at(0, HEAD))
     suffix = PurePath((name or source.name).lower()).suffix
     found: list[tuple[int, bool, str, Match]] = []
-    for format_name, parser in PARSERS.items():
+    for format_name, parser in parsers().items():
         match = parser.sniff(head, source.size)
         if match is not None:
             found.append((match.confidence, suffix in parser.suffixes, format_name, match))
@@ -81,7 +81,7 @@ def detect(source: Source, name: str = "") -> Detection:
     tied = [other for other in found if other[0] == confidence]
     if len(tied) > 1 and suffix_fits:
         reason += f"; the suffix {suffix} decided against {', '.join(other[2] for other in tied if other[2] != format_name)}"
-    elif suffix and not suffix_fits and any(suffix in parser.suffixes for parser in PARSERS.values()):
+    elif suffix and not suffix_fits and any(suffix in parser.suffixes for parser in parsers().values()):
         reason += f"; the suffix {suffix} says otherwise"
     return Detection(format_name, reason)
 

@@ -48,6 +48,24 @@ class Limits:
     max_skipped_kinds: int = 256
     """Most kinds of skipped records kept apart; beyond that they are counted as `other`."""
 
+    max_sources: int = 4096
+    """Most different sources of log messages."""
+
+    max_listed: int = 1000
+    """Most entries in each list of what is only named: metadata, attachments, channels that could not be decoded."""
+
+    max_array: int = 32
+    """Elements of an array that become signals of their own; of a longer one only the length is a signal."""
+
+    max_signals: int = 4096
+    """Most signals of one stream."""
+
+    block_rows: int = 65_536
+    """Rows in one SampleBlock or MessageBlock at most."""
+
+    block_bytes: int = 8 * MIB
+    """About the bytes in one SampleBlock or MessageBlock at most."""
+
     block_frames: int = 65_536
     """Frames in one FrameBlock at most."""
 

@@ -1,4 +1,4 @@
-"""Decodes one file from beginning to end: detection, frames, signals, fault codes, and the result directory."""
+"""Decodes one file from beginning to end: detection, frames, samples, log messages, fault codes, and the result directory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from parsers.base import Recording
+from parsers.blocks import MessageBlock, SampleBlock
 from parsers.can.database import Database
 from parsers.can.decode import Decoder
 from parsers.detect import detect
@@ -60,17 +61,24 @@ def decode_recording(
     writer = ResultWriter(out_dir, decoder, recording)
     try:
         for block in parser.blocks(counted, recording, limits):
-            decoder.channels = faults.channels = recording.channels
-            decoder.shift_ns = faults.shift_ns = recording.start_ns  # known with the header, before the first frame
-            writer.take(decoder.add(block))
-            faults.add(block)
+            if isinstance(block, SampleBlock):
+                writer.take_samples(block)
+            elif isinstance(block, MessageBlock):
+                writer.take_messages(block)
+            else:
+                decoder.channels = faults.channels = recording.channels
+                decoder.shift_ns = faults.shift_ns = recording.start_ns  # known with the header, before the first frame
+                writer.take(decoder.add(block))
+                faults.add(block)
             report(counted.position)
         for _ in writer.finish():
             report(counted.position)
         document = summary.build(
             recording,
             decoder,
-            writer.results,
+            writer.streams,
+            writer.clock,
+            writer.messages,
             size=source.size,
             parser_version=parser.version,
             detection_reason=detection.reason,

@@ -1,6 +1,10 @@
-"""Every format that Argus reads, by name; to add one, write its module and name its class here."""
+"""Every format that Argus reads, by name: the built-in ones, and those that installed packages add as entry points."""
 
 from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
 from parsers.base import Parser
 from parsers.can.asc import AscParser
@@ -8,16 +12,57 @@ from parsers.can.blf import BlfParser
 from parsers.can.candump import CandumpParser
 from parsers.errors import Unsupported
 
-PARSERS: dict[str, type[Parser]] = {
+ENTRY_POINTS = "argus.parsers"
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+BUILT_IN: dict[str, type[Parser]] = {
     "blf": BlfParser,
     "asc": AscParser,
     "candump": CandumpParser,
 }
 
 
+class BadPlugIn(Exception):
+    """A package offers a parser that cannot be used; the message names the package and says what is wrong."""
+
+
+@cache
+def parsers() -> dict[str, type[Parser]]:
+    """All formats: the built-in ones first. Raises BadPlugIn rather than leaving out what an operator has installed."""
+    found = dict(BUILT_IN)
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        parser = _load(entry)
+        if parser.format in found:
+            raise BadPlugIn(f"{_origin(entry)}: there is already a parser for the format {parser.format!r}")
+        found[parser.format] = parser
+    return found
+
+
 def parser_for(name: str) -> Parser:
     """A fresh reader of the named format. Raises Unsupported when there is none."""
     try:
-        return PARSERS[name]()
+        return parsers()[name]()
     except KeyError:
         raise Unsupported(f"no reader for format {name!r}") from None
+
+
+def _load(entry: EntryPoint) -> type[Parser]:
+    try:
+        parser = entry.load()
+    except Exception as error:
+        raise BadPlugIn(f"{_origin(entry)}: {type(error).__name__}: {error}") from error
+    for attribute, kind in (("format", str), ("version", str), ("suffixes", tuple)):
+        if not isinstance(getattr(parser, attribute, None), kind):
+            raise BadPlugIn(f"{_origin(entry)}: {attribute} is not a {kind.__name__}")
+    if not NAME.fullmatch(parser.format) or parser.format != entry.name:
+        raise BadPlugIn(f"{_origin(entry)}: the format {parser.format!r} must be the entry point's name, in small letters")
+    for method in ("sniff", "blocks"):
+        if not callable(getattr(parser, method, None)):
+            raise BadPlugIn(f"{_origin(entry)}: no method {method}")
+    checked: type[Parser] = parser
+    return checked
+
+
+def _origin(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist is not None else "an unknown package"
+    return f"parser {entry.name!r} of {package}"

@@ -20,7 +20,7 @@ from parsers.can.database import COMPILED_FORMAT, Database
 from parsers.errors import ParseError
 from parsers.limits import DEFAULT, Limits
 from parsers.results.check import BadSummary, check_summary
-from parsers.results.layout import OVERVIEW, STREAMS, SUMMARY
+from parsers.results.layout import MESSAGES, OVERVIEW, STREAMS, SUMMARY
 
 MIB = 1 << 20
 ROOT = str(Path(__file__).resolve().parent.parent)
@@ -370,7 +370,12 @@ def read_results(out_dir: str | os.PathLike[str], longest: int) -> dict[str, Any
     except (ValueError, RecursionError) as error:
         raise BadSummary(f"not JSON: {error}") from error
     check_summary(summary)
-    expected = {SUMMARY, OVERVIEW, STREAMS} | {f"{STREAMS}/{stream['key']}.parquet" for stream in summary["streams"]}
+    # A recording that only counted its messages has none to store.
+    expected = (
+        {SUMMARY, OVERVIEW, STREAMS}
+        | ({MESSAGES} if summary["message_levels"] else set())
+        | {f"{STREAMS}/{stream['key']}.parquet" for stream in summary["streams"]}
+    )
     found = set()
     for path in [*directory.iterdir(), *(directory / STREAMS).iterdir()]:
         name = path.relative_to(directory).as_posix()

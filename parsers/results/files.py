@@ -99,6 +99,10 @@ class ParquetFile:
         self._writer.close()
         self._sink.close()
 
+    def describe(self, key: str, value: str) -> None:
+        """Adds to the file's own key-value metadata; before `close`."""
+        self._writer.add_key_value_metadata({key: value})
+
 
 def to_arrow(values: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> pa.Array:
     """An Arrow array over the same memory; rows whose mask is 0 are null."""

@@ -6,10 +6,11 @@ import os
 import re
 from pathlib import Path
 
-SCHEMA = 1
+SCHEMA = 2
 SUMMARY = "summary.json"
 OVERVIEW = "overview.parquet"
 STREAMS = "streams"
+MESSAGES = "messages.parquet"
 TIME_COLUMN = "t_ns"
 MAX_GAPS = 100
 MAX_FAULT_CODES = 1000

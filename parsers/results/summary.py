@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsers.base import Recording
-from parsers.can.decode import Decoder, Stream
+from parsers.can.decode import Decoder
 from parsers.results._stats import StreamStatistics
+from parsers.results.clock import MAX_JUMPS, SampleClock
 from parsers.results.layout import MAX_FAULT_CODES, MAX_GAPS, SCHEMA
+from parsers.results.messages import MessageWriter
+from parsers.results.samples import SampleStream, WrittenStream
 
 PERIOD_SAMPLES = 65_536
 SECOND_NS = 1_000_000_000
@@ -21,6 +26,7 @@ GAP_PERIODS = 10
 YEAR_2000_NS = 946_684_800 * SECOND_NS
 
 Json = dict[str, Any]
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass
@@ -88,7 +94,9 @@ class StreamResult:
 def build(
     recording: Recording,
     decoder: Decoder,
-    results: list[StreamResult],
+    streams: list[tuple[WrittenStream, StreamResult]],
+    clock: SampleClock,
+    messages: MessageWriter,
     *,
     size: int,
     parser_version: str,
@@ -96,7 +104,7 @@ def build(
     fault_codes: list[Json],
 ) -> Json:
     """The summary as plain data; every number is finite."""
-    grouper, shift = decoder.grouper, decoder.shift_ns
+    grouper = decoder.grouper
     channels = recording.channels
     per_channel = grouper.channel_counts()
     return {
@@ -106,24 +114,27 @@ def build(
         "detection": {"format": recording.format, "reason": detection_reason},
         "size": size,
         "databases": [{"name": name, "sha256": digest} for name, digest in decoder.database.sources],
-        "time": _time(recording, decoder),
+        "time": _time(recording, decoder, clock, messages),
         "frames": {
             "total": grouper.total,
             "error": grouper.errors,
             "remote": grouper.remotes,
             "fd": grouper.fd,
             "tx": grouper.tx,
-            "per_channel": {_channel(channels, index): count for index, count in per_channel.items()},
+            "per_channel": {channel_name(channels, index): count for index, count in per_channel.items()},
         },
         **_ids(decoder, channels),
-        "streams": _streams(decoder, results, channels),
+        "samples": sum(result.rows for stream, result in streams if isinstance(stream, SampleStream)),
+        "streams": _streams(streams, channels),
         "streams_truncated": decoder.streams_dropped > 0,
         "fault_codes": fault_codes[:MAX_FAULT_CODES],
         "skipped": recording.skipped,
-        "messages": [
-            {"t_ns": message.t_ns + shift, "level": message.level, "source": message.source, "text": message.text}
-            for message in recording.messages[: decoder.limits.max_messages]
-        ],
+        "messages": messages.kept,
+        "message_count": messages.count,
+        "message_levels": dict(messages.levels),
+        "metadata": storable(recording.metadata),
+        "attachments": [{"name": storable(a.name), "media_type": storable(a.media_type), "size": a.size} for a in recording.attachments],
+        "undecoded": storable(recording.undecoded),
         "partial": recording.partial,
         "lost": [{"offset": lost.offset, "length": lost.length, "reason": lost.reason} for lost in recording.lost],
         "problems": [{"offset": problem.offset, "reason": problem.reason} for problem in recording.problems],
@@ -136,33 +147,59 @@ def dump(summary: Json) -> bytes:
     return json.dumps(summary, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _time(recording: Recording, decoder: Decoder) -> Json:
-    grouper, shift = decoder.grouper, decoder.shift_ns
-    known = grouper.total > 0
-    first, last = grouper.first_ns + shift, grouper.last_ns + shift
-    jumps = grouper.jump_list()
+def _time(recording: Recording, decoder: Decoder, clock: SampleClock, messages: MessageWriter) -> Json:
+    grouper, shift = decoder.grouper, recording.start_ns
+    ends = [(messages.first_ns, messages.last_ns)]
+    if grouper.total:
+        ends.append((grouper.first_ns + shift, grouper.last_ns + shift))
+    if clock.first_ns is not None and clock.last_ns is not None:
+        ends.append((clock.first_ns + shift, clock.last_ns + shift))
+    first = min((low for low, _ in ends if low is not None), default=None)
+    last = max((high for _, high in ends if high is not None), default=None)
+    jumps = [*grouper.jump_list(), *clock.jumps][:MAX_JUMPS]
     flags = []
-    if known and recording.absolute and first < YEAR_2000_NS:
+    if first is not None and recording.absolute and first < YEAR_2000_NS:
         flags.append("1970")
     if not recording.absolute:
         flags.append("relative")
-    if grouper.backward_count:
+    if grouper.backward_count or clock.backward_count:
         flags.append("backward")
     if any(to > origin for _, origin, to in jumps):
         flags.append("forward_jump")
     return {
         "absolute": recording.absolute,
         "start_ns": recording.start_ns if recording.absolute and recording.start_ns else None,
-        "first_ns": first if known else None,
-        "last_ns": last if known else None,
+        "first_ns": first,
+        "last_ns": last,
         "flags": flags,
         "jumps": [{"offset_frame": at, "from_ns": origin + shift, "to_ns": to + shift} for at, origin, to in jumps],
-        "jump_count": grouper.jump_count,
+        "jump_count": grouper.jump_count + clock.jump_count,
     }
 
 
-def _channel(channels: list[str], index: int) -> str:
-    return channels[index] if index < len(channels) else str(index)
+def channel_name(channels: list[str], channel: int | str) -> str:
+    """The display name of a bus, or the source of a stream of samples as it is."""
+    if isinstance(channel, str):
+        return storable(channel)
+    return channels[channel] if channel < len(channels) else str(channel)
+
+
+def hex_id(arbitration_id: int | None) -> str | None:
+    """As it is written everywhere: lower case, without leading zeros."""
+    return None if arbitration_id is None else f"{arbitration_id:x}"
+
+
+@overload
+def storable(value: str) -> str: ...
+@overload
+def storable(value: dict[str, str]) -> dict[str, str]: ...
+@overload
+def storable(value: None) -> None: ...
+def storable(value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+    """Texts of a file as every database takes them: at most 4,000 characters, without NUL and without halves of surrogate pairs."""
+    if isinstance(value, dict):
+        return {storable(key): storable(entry) for key, entry in value.items()}
+    return None if value is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value[:4000])
 
 
 def _ids(decoder: Decoder, channels: list[str]) -> Json:
@@ -177,7 +214,7 @@ def _ids(decoder: Decoder, channels: list[str]) -> Json:
         ids[message is not None] += data_count > 0
         listed.append(
             {
-                "channel": _channel(channels, channel),
+                "channel": channel_name(channels, channel),
                 "id": f"{arbitration_id:x}",
                 "extended": extended,
                 "count": count,
@@ -196,19 +233,19 @@ def _ids(decoder: Decoder, channels: list[str]) -> Json:
     }
 
 
-def _streams(decoder: Decoder, results: list[StreamResult], channels: list[str]) -> list[Json]:
-    names = stream_names(decoder.streams, channels)
+def _streams(streams: list[tuple[WrittenStream, StreamResult]], channels: list[str]) -> list[Json]:
+    names = stream_names([stream for stream, _ in streams], channels)
     described = []
-    for name, stream, result in zip(names, decoder.streams, results, strict=True):
+    for name, (stream, result) in zip(names, streams, strict=True):
         intervals = result.intervals
         intervals.finish()
         described.append(
             {
                 "key": result.key,
                 "name": name,
-                "message": stream.message.name,
-                "channel": _channel(channels, stream.channel),
-                "arbitration_id": f"{stream.arbitration_id:x}",
+                "message": storable(stream.message.name),
+                "channel": channel_name(channels, stream.channel),
+                "arbitration_id": hex_id(stream.arbitration_id),
                 "extended": stream.extended,
                 "count": result.rows,
                 "first_ns": intervals.first_ns,
@@ -222,36 +259,44 @@ def _streams(decoder: Decoder, results: list[StreamResult], channels: list[str])
     return described
 
 
-def stream_names(streams: list[Stream], channels: list[str]) -> list[str]:
-    """The message's name; with the channel in front when several buses carry it, with `@source` when several J1939 nodes send it."""
-    buses: dict[str, set[int]] = {}
-    sources: dict[tuple[str, int], set[int | None]] = {}
+def stream_names(streams: Sequence[WrittenStream], channels: list[str]) -> list[str]:
+    """The message's name; with the channel in front when several buses carry it, with `@source` when several J1939 nodes send it.
+
+    Of two that are still alike one gets `#` and its arbitration id, off CAN its number.
+    """
+    buses: dict[str, set[int | str]] = {}
+    sources: dict[tuple[str, int | str], set[int | None]] = {}
     for stream in streams:
         buses.setdefault(stream.message.name, set()).add(stream.channel)
         sources.setdefault((stream.message.name, stream.channel), set()).add(stream.source_address)
-    names: list[str] = []
+    names: dict[str, None] = {}
     for stream in streams:
-        name = stream.message.name
-        if len(sources[name, stream.channel]) > 1 and stream.source_address is not None:
+        name = storable(stream.message.name)
+        if len(sources[stream.message.name, stream.channel]) > 1 and stream.source_address is not None:
             name = f"{name}@{stream.source_address:02x}"
         if len(buses[stream.message.name]) > 1:
-            name = f"{_channel(channels, stream.channel)}.{name}"
-        if name in names:  # two messages of one name in different databases
-            name = f"{name}#{stream.arbitration_id:x}"
-        names.append(name)
-    return names
+            name = f"{channel_name(channels, stream.channel)}.{name}"
+        if name in names:  # two messages of one name in different databases, two channel groups of one name
+            number = 2
+            plain = name
+            name = f"{plain}#{hex_id(stream.arbitration_id) or number}"
+            while name in names:
+                number += 1
+                name = f"{plain}#{number}"
+        names[name] = None
+    return list(names)
 
 
-def _signal(stream: Stream, statistics: StreamStatistics, index: int) -> Json:
+def _signal(stream: WrittenStream, statistics: StreamStatistics, index: int) -> Json:
     signal = stream.message.signals[index]
     count, nulls, low, high, total, first, last, t_low, t_high, longest = statistics.result(index)
     whole = signal.storage != "float64"
     number = _whole if whole else _finite
     return {
-        "name": signal.name,
-        "unit": signal.unit,
+        "name": storable(signal.name),
+        "unit": storable(signal.unit),
         "kind": signal.kind,
-        "choices": signal.physical_choices(),
+        "choices": storable(signal.physical_choices()),
         "minimum": _finite(signal.minimum),
         "maximum": _finite(signal.maximum),
         "count": count,

@@ -1,118 +1,168 @@
-"""Writes the streams of a decoder as Parquet while they grow, in bounded memory."""
+"""Writes the streams of a recording as Parquet while they grow, in bounded memory."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from parsers.base import Recording
-from parsers.can.decode import Decoder, Stream
+from parsers.blocks import MessageBlock, SampleBlock
+from parsers.can.decode import Decoder
 from parsers.results import summary
 from parsers.results._stats import BUCKET_SAMPLES, StreamStatistics
+from parsers.results.clock import SampleClock
 from parsers.results.files import ARROW_TYPES, ParquetFile, to_arrow
 from parsers.results.layout import SCHEMA, STREAMS, SUMMARY, TIME_COLUMN, safe_name
+from parsers.results.messages import MessageWriter
 from parsers.results.overview import Overview
+from parsers.results.samples import SampleStream, SampleTable, WrittenStream
 from parsers.results.summary import Json, StreamResult
 
 BUFFER_BYTES = 48 << 20
 GOOD_ROWS = 16_384  # rows from which a row group compresses and prunes well
 
 
-class ResultWriter:
-    """Takes the decoder's rows after each block and leaves streams/, overview.parquet and summary.json in a directory.
+@dataclass
+class _Open:
+    """A stream that is being written."""
 
-    At most `buffer_bytes` of decoded rows wait in memory. The directory must exist and be empty of results.
+    stream: WrittenStream
+    result: StreamResult
+    file: ParquetFile | None = None
+    waiting: int = 0  # bytes
+
+
+class ResultWriter:
+    """Takes what comes out of a recording and leaves streams/, overview.parquet, messages.parquet and summary.json in a directory.
+
+    The rows of the decoder are taken after each block (`take`), samples and log messages as they come. At most `buffer_bytes` of rows
+    wait in memory. The directory must exist and be empty of results.
     """
 
     def __init__(self, directory: str | os.PathLike[str], decoder: Decoder, recording: Recording, buffer_bytes: int = BUFFER_BYTES) -> None:
         self.decoder = decoder
         self.recording = recording
         self.buffer_bytes = buffer_bytes
-        self.results: list[StreamResult] = []
-        self._files: list[ParquetFile | None] = []
-        self._sizes: list[int] = []
+        self.clock = SampleClock()
+        self._open: list[_Open] = []
+        self._decoded: list[int] = []  # decoder stream -> place in _open
+        self._sampled: dict[int, int] = {}  # sample stream -> place in _open
         self._waiting = 0
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.mkdir(STREAMS, 0o700, dir_fd=self._directory)
         self._streams_directory = os.open(STREAMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directory)
         self.overview = Overview(self._directory)
+        self.messages = MessageWriter(self._directory, recording)
+
+    @property
+    def streams(self) -> list[tuple[WrittenStream, StreamResult]]:
+        """Every stream with what is known of it, in the order in which they came up."""
+        return [(entry.stream, entry.result) for entry in self._open]
 
     def take(self, grown: list[int]) -> None:
         """Looks at the streams that `Decoder.add` has grown; writes rows out when too many wait."""
-        for index in range(len(self.results), len(self.decoder.streams)):
-            stream = self.decoder.streams[index]
-            key = f"{index:04d}_{safe_name(stream.message.name)}"
-            self.results.append(StreamResult(key, StreamStatistics(len(stream.message.signals))))
-            self._files.append(None)
-            self._sizes.append(0)
+        for index in range(len(self._decoded), len(self.decoder.streams)):
+            self._decoded.append(self._begin(self.decoder.streams[index]))
         for index in grown:
-            columns = self.decoder.streams[index].columns
-            size = columns.size * columns.row_bytes
-            self._waiting += size - self._sizes[index]
-            self._sizes[index] = size
+            self._grew(self._open[self._decoded[index]])
         if self._waiting > self.buffer_bytes:
             self._relieve()
 
+    def take_samples(self, block: SampleBlock) -> None:
+        """Takes rows of one stream; writes rows out when too many wait. Raises ValueError for a malformed block."""
+        place = self._sampled.get(block.stream)
+        if place is None:
+            spec = self.recording.streams[block.stream]
+            place = self._sampled[block.stream] = self._begin(SampleStream(spec, SampleTable(spec, self.recording.start_ns)))
+        entry = self._open[place]
+        table = entry.stream.columns
+        assert isinstance(table, SampleTable)
+        table.append(block)
+        self.clock.take(block.stream, block.t_ns)
+        self._grew(entry)
+        if self._waiting > self.buffer_bytes:
+            self._relieve()
+
+    def take_messages(self, block: MessageBlock) -> None:
+        """Writes log messages."""
+        self.messages.take(block, self.recording.start_ns)
+
+    def _begin(self, stream: WrittenStream) -> int:
+        place = len(self._open)
+        key = f"{place:04d}_{safe_name(stream.message.name)}"
+        self._open.append(_Open(stream, StreamResult(key, StreamStatistics(len(stream.message.signals)))))
+        return place
+
+    def _grew(self, entry: _Open) -> None:
+        size = entry.stream.columns.size * entry.stream.columns.row_bytes
+        self._waiting += size - entry.waiting
+        entry.waiting = size
+
     def _relieve(self) -> None:
         """Writes the largest streams until half of the buffer is free."""
-        for index in sorted(range(len(self._sizes)), key=self._sizes.__getitem__, reverse=True):
-            columns = self.decoder.streams[index].columns
+        for place in sorted(range(len(self._open)), key=lambda i: self._open[i].waiting, reverse=True):
+            columns = self._open[place].stream.columns
             if self._waiting <= self.buffer_bytes // 2 and columns.size < GOOD_ROWS:
                 break
-            self._flush(index, columns.size - columns.size % BUCKET_SAMPLES)
+            self._flush(place, columns.size - columns.size % BUCKET_SAMPLES)
 
-    def _flush(self, index: int, rows: int) -> None:
-        stream, result = self.decoder.streams[index], self.results[index]
+    def _flush(self, place: int, rows: int) -> None:
+        entry = self._open[place]
+        stream, result = entry.stream, entry.result
         t_ns, columns, masks = stream.columns.views(rows)
-        self.overview.add(index, rows, result.statistics.update(t_ns, columns, masks))
+        self.overview.add(place, rows, result.statistics.update(t_ns, columns, masks))
         result.intervals.update(t_ns)
         result.rows += rows
-        file = self._files[index]
-        if file is None:
-            file = ParquetFile(
+        if entry.file is None:
+            entry.file = ParquetFile(
                 self._streams_directory, f"{result.key}.parquet", self._schema(stream), delta=[TIME_COLUMN], pruned=[TIME_COLUMN]
             )
-            self._files[index] = file
         if rows:
-            file.write([to_arrow(t_ns), *(to_arrow(column, mask) for column, mask in zip(columns, masks, strict=True))])
+            entry.file.write([to_arrow(t_ns), *(to_arrow(column, mask) for column, mask in zip(columns, masks, strict=True))])
         del t_ns, columns, masks
         stream.columns.drop(rows)
         if stream.columns.size == 0:
             stream.columns.release()
-        self._waiting += stream.columns.size * stream.columns.row_bytes - self._sizes[index]
-        self._sizes[index] = stream.columns.size * stream.columns.row_bytes
+        self._grew(entry)
 
-    def _schema(self, stream: Stream) -> pa.Schema:
-        """t_ns and one column per signal; units beside each field and, for readers that drop those, once for the file."""
-        channels = self.recording.channels
+    def _schema(self, stream: WrittenStream) -> pa.Schema:
+        """t_ns and one column per signal, with their units."""
         fields = [pa.field(TIME_COLUMN, pa.int64(), nullable=False, metadata={"unit": "ns"})]
-        described: list[Json] = []
         for signal in stream.message.signals:
             fields.append(pa.field(signal.name, ARROW_TYPES[signal.storage], metadata={"unit": signal.unit}))
-            described.append({"name": signal.name, "unit": signal.unit, "kind": signal.kind, "choices": signal.physical_choices()})
+        return pa.schema(fields)
+
+    def _description(self, stream: WrittenStream) -> str:
+        """What readers that drop the metadata of fields find once for the file; value tables may have grown until the end."""
+        described: list[Json] = [
+            {"name": signal.name, "unit": signal.unit, "kind": signal.kind, "choices": signal.physical_choices()}
+            for signal in stream.message.signals
+        ]
         document = {
             "schema": SCHEMA,
             "message": stream.message.name,
-            "channel": channels[stream.channel] if stream.channel < len(channels) else str(stream.channel),
-            "arbitration_id": f"{stream.arbitration_id:x}",
+            "channel": summary.channel_name(self.recording.channels, stream.channel),
+            "arbitration_id": summary.hex_id(stream.arbitration_id),
             "extended": stream.extended,
             "time": {"column": TIME_COLUMN, "unit": "ns", "absolute": self.recording.absolute},
             "signals": described,
         }
-        return pa.schema(fields, metadata={"argus": json.dumps(document, separators=(",", ":"))})
+        return json.dumps(document, separators=(",", ":"))
 
     def finish(self) -> Iterator[int]:
-        """Writes what waits, then the overview; yields after each stream, for progress."""
-        for index in range(len(self.results)):
-            self._flush(index, self.decoder.streams[index].columns.size)
-            file = self._files[index]
-            if file is not None:
-                file.close()
-            yield index
-        yield from self.overview.write([len(stream.message.signals) for stream in self.decoder.streams])
+        """Writes what waits, then messages and overview; yields after each stream, for progress."""
+        for place, entry in enumerate(self._open):
+            self._flush(place, entry.stream.columns.size)
+            if entry.file is not None:
+                entry.file.describe("argus", self._description(entry.stream))
+                entry.file.close()
+            yield place
+        self.messages.finish(self.recording.start_ns)
+        yield from self.overview.write([len(entry.stream.message.signals) for entry in self._open])
 
     def write_summary(self, document: Json) -> None:
         """summary.json, last of all: where it stands the result is whole."""

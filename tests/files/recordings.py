@@ -81,7 +81,15 @@ def decode(
     for _ in writer.finish():
         pass
     document = summary.build(
-        recording, decoder, writer.results, size=1000, parser_version="1", detection_reason="test", fault_codes=list(fault_codes)
+        recording,
+        decoder,
+        writer.streams,
+        writer.clock,
+        writer.messages,
+        size=1000,
+        parser_version="1",
+        detection_reason="test",
+        fault_codes=list(fault_codes),
     )
     writer.write_summary(document)
     writer.close()

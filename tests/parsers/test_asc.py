@@ -9,11 +9,11 @@ import pytest
 from parsers.base import Parser, Recording
 from parsers.can import frames
 from parsers.can.asc import AscParser, start_of
+from parsers.contract import ParserContract, read
 from parsers.errors import Corrupt, Truncated
 from parsers.limits import Limits
 from parsers.source import BytesSource
 from tests.logs import ASC_HEADER, asc
-from tests.parsers.contract import ParserContract, read
 
 SAMPLE = asc(
     "   0.015991 1  64              Rx   d 4 64 00 00 00  Length = 0 BitCount = 0 ID = 100",

@@ -13,11 +13,11 @@ import pytest
 from parsers.base import Parser, Recording
 from parsers.can import frames
 from parsers.can.blf import BlfParser
+from parsers.contract import ParserContract, read
 from parsers.errors import Corrupt, LimitExceeded, Truncated, Unsupported
 from parsers.limits import Limits
 from parsers.source import BytesSource
 from tests.logs import blf, blf_can, blf_container, blf_fd, blf_fd64, blf_header, blf_object, blf_text
-from tests.parsers.contract import ParserContract, read
 
 FRAMES = [blf_can(0x100 + i, bytes([i] * 8), time=1000 * i) for i in range(20)]
 SAMPLE = blf(

@@ -9,11 +9,11 @@ import pytest
 from parsers.base import Parser, Recording
 from parsers.can import frames
 from parsers.can.candump import CandumpParser
+from parsers.contract import ParserContract, read
 from parsers.errors import Corrupt
 from parsers.limits import Limits
 from parsers.source import BytesSource
 from tests.logs import candump
-from tests.parsers.contract import ParserContract, read
 
 SAMPLE = candump("123#1122334455667788", "7FF#", "18FEE000#AABB", "123##3112233", "1#".zfill(4) + "R8", "20000080#0000000000000000")
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from parsers.base import Recording
-from parsers.can.rows import rows
 from parsers.detect import detect
 from parsers.errors import UnknownFormat
 from parsers.registry import parser_for
+from parsers.rows import rows
 from parsers.source import FileSource
 from tests.parsers.blocks import CORPUS
 

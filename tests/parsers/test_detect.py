@@ -10,7 +10,7 @@ import pytest
 from parsers.__main__ import main
 from parsers.detect import detect
 from parsers.errors import Empty, UnknownFormat, Unsupported
-from parsers.registry import PARSERS, parser_for
+from parsers.registry import parser_for, parsers
 from parsers.source import BytesSource, FileSource
 from tests.logs import asc, blf, blf_can, blf_container, candump
 
@@ -73,7 +73,7 @@ def test_one_candump_line_is_enough() -> None:
 
 
 def test_every_registered_parser_answers_to_its_name() -> None:
-    for name, parser in PARSERS.items():
+    for name, parser in parsers().items():
         assert parser.format == name
         assert parser.version
         assert all(suffix.startswith(".") for suffix in parser.suffixes)
