@@ -2,6 +2,7 @@
 .PHONY: help run browser test lint format build pins clean bench-parsers bench-lists bench-pipeline
 
 VENV := .venv
+PEERS := .venv-bench
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 PORT ?= 8000
@@ -51,7 +52,13 @@ format: build ## rewrite the sources in the house format
 	$(VENV)/bin/ruff format --quiet .
 	$(VENV)/bin/ruff check --fix --quiet .
 
-bench-parsers: build ## read and decode a million frames, beside python-can and cantools
+# What the benchmarks compare with has an environment of its own, so that nothing of it can reach Argus.
+$(PEERS)/.ready: requirements-bench.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+bench-parsers: build $(PEERS)/.ready ## read and decode a million frames, beside python-can and cantools
 	$(PY) -m bench.parsers
 
 bench-lists: build ## batch list and batch page over 100,000 batches on PostgreSQL
@@ -63,7 +70,8 @@ bench-pipeline: build ## complete to completed, 10 files of 1 MB on 2 workers
 pins: ## resolve requirements*.in into requirements*.txt (needs uv)
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements.in -o requirements.txt
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-dev.in -o requirements-dev.txt
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-bench.in -o requirements-bench.txt
 
 clean: ## remove what can be made again (not the data in var/)
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache staticfiles
+	rm -rf $(VENV) $(PEERS) build .pytest_cache .mypy_cache .ruff_cache staticfiles
 	find parsers -name '*.so' -delete
