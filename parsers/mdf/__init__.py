@@ -1,0 +1,1 @@
+"""ASAM MDF 4: blocks, channels, conversions and the reader of records."""
