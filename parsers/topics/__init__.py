@@ -1,0 +1,1 @@
+"""Messages of topics turned into columns: what MCAP, ROS bags and Apollo records share."""
