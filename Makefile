@@ -58,7 +58,7 @@ $(PEERS)/.ready: requirements-bench.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
-bench-parsers: build $(PEERS)/.ready ## read and decode a million frames, beside python-can and cantools
+bench-parsers: build $(PEERS)/.ready ## every reader beside its peers
 	$(PY) -m bench.parsers
 
 bench-lists: build ## batch list and batch page over 100,000 batches on PostgreSQL
