@@ -76,6 +76,11 @@ def text_signal(name: str) -> SignalSpec:
     return SignalSpec(name, storage="int32", choices={})
 
 
+def is_text(signal: SignalSpec) -> bool:
+    """Whether the signal was made by `text_signal`, before any text has come; an enumeration has its choices from the start."""
+    return signal.storage == "int32" and signal.choices == {}
+
+
 class TopicDecoder(Protocol):
     """Turns the messages of one schema into columns. One decoder serves one stream, from its first message to its last.
 
