@@ -9,6 +9,7 @@ from typing import Any
 
 from files.merge_streams import MEMORY, StreamMerge
 from files.result_files import FileResult, Identity, Json, stream_names
+from parsers.blocks import LEVELS
 
 SCHEMA = 1
 FLAGS = ("1970", "relative", "backward", "forward_jump", "mixed")
@@ -19,6 +20,7 @@ MAX_FAULT_CODES = 1000
 MAX_MESSAGES = 200
 MAX_FILES = 5000
 MAX_LOST = 20  # lost ranges listed for one file
+MAX_NAMED = 50  # attachments, undecoded topics and facts of metadata listed for one file
 KEPT_SUMMARIES = 64  # files up to which the summaries stay in memory
 
 CLOCKS = ("absolute", "1970", "relative")
@@ -84,6 +86,8 @@ class BatchTotals:
     fault_codes: dict[tuple[str, ...], Json] = field(default_factory=dict)
     messages: list[Json] = field(default_factory=list)
     message_count: int = 0
+    message_levels: Counter[str] = field(default_factory=Counter)
+    samples: int = 0
     files: list[Json] = field(default_factory=list)
     file_count: int = 0
 
@@ -105,12 +109,20 @@ class BatchTotals:
         self._add_ids(summary)
         for code in summary["fault_codes"]:
             self._add_code(result, code)
+        self.samples += summary["samples"]
         self.message_count += summary["message_count"]
-        self.messages += [{**message, "file": result.file_id} for message in summary["messages"][: MAX_MESSAGES - len(self.messages)]]
+        self.message_levels.update(summary["message_levels"])
+        self._add_messages(result, summary["messages"])
         self.file_count += 1
         if len(self.files) < MAX_FILES:
             self.files.append(_file(result, summary))
         return clock
+
+    def _add_messages(self, result: FileResult, messages: Sequence[Json]) -> None:
+        """The worst ones, of equal ones the first."""
+        self.messages += [{**message, "file": result.file_id} for message in messages]
+        self.messages.sort(key=lambda message: -LEVELS.index(message["level"]))
+        del self.messages[MAX_MESSAGES:]
 
     def _add_ids(self, summary: Json) -> None:
         self.ids_truncated = self.ids_truncated or summary["arbitration_ids_truncated"]
@@ -162,8 +174,10 @@ class BatchTotals:
                 for count, channel, extended, identifier in unknown[:MAX_UNKNOWN_IDS]
             ],
             "fault_codes": sorted(self.fault_codes.values(), key=_by_first_sighting),
+            "samples": self.samples,
             "messages": self.messages,
             "message_count": self.message_count,
+            "message_levels": dict(self.message_levels),
             "files": self.files,
             "file_count": self.file_count,
         }
@@ -196,6 +210,12 @@ def _file(result: FileResult, summary: Json) -> Json:
         "last_ns": time["last_ns"],
         "flags": time["flags"],
         "frames": summary["frames"]["total"],
+        "samples": summary["samples"],
+        "messages": summary["message_count"],
+        "undecoded": dict(list(summary["undecoded"].items())[:MAX_NAMED]),
+        "undecoded_count": len(summary["undecoded"]),
+        "attachments": summary["attachments"][:MAX_NAMED],
+        "metadata": dict(list(summary["metadata"].items())[:MAX_NAMED]),
         "partial": summary["partial"],
         "lost": lost[:MAX_LOST],
         "lost_count": len(lost),

@@ -225,6 +225,12 @@ def facts(summary: dict[str, Any]) -> dict[str, Any]:
     return {
         "time": summary["time"],
         "frames": summary["frames"],
+        "samples": summary["samples"],
+        "messages": summary["message_count"],
+        "message_levels": summary["message_levels"],
+        "undecoded": dict(list(summary["undecoded"].items())[:20]),
+        "attachments": summary["attachments"][:20],
+        "metadata": dict(list(summary["metadata"].items())[:20]),
         "coverage": summary["coverage"],
         "streams": len(summary["streams"]),
         "signals": sum(len(stream["signals"]) for stream in summary["streams"]),

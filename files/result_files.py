@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from parsers.errors import Corrupt
-from parsers.results.layout import OVERVIEW, STREAMS, SUMMARY, TIME_COLUMN
+from parsers.results.layout import MESSAGES, OVERVIEW, STREAMS, SUMMARY, TIME_COLUMN
 from parsers.results.reader import read_summary
 
 SMALL_FILE = 8 << 20  # bytes up to which a Parquet file is read at once: one request instead of one for each column
@@ -66,7 +66,8 @@ class StreamPart:
 class FileResult:
     """One readable file of a batch. `open` gives a seekable binary file for a path below the result, e.g. `summary.json`.
 
-    `order` counts the files of the batch by their first recorded time; `first_ns` and `last_ns` are the ends of the recording.
+    `order` counts the files of the batch by their first recorded time; `first_ns` and `last_ns` are the ends of the recording,
+    `message_count` its stored log messages.
     """
 
     file_id: str
@@ -75,6 +76,7 @@ class FileResult:
     open: Callable[[str], BinaryIO]
     first_ns: int | None = None
     last_ns: int | None = None
+    message_count: int = 0
 
     @cached_property
     def summary(self) -> Json:
@@ -132,6 +134,10 @@ class FileResult:
     def open_stream(self, key: str) -> BinaryIO:
         """The Parquet file of a stream."""
         return in_memory(self.open(f"{STREAMS}/{key}.parquet"))
+
+    def open_messages(self) -> BinaryIO:
+        """The log messages; there is no such file when `message_count` is 0."""
+        return in_memory(self.open(MESSAGES))
 
     def open_overview(self) -> BinaryIO:
         """The min/max pyramid of all streams."""

@@ -51,10 +51,11 @@ def file_results(batch: Batch) -> Results:
     """The current readable files of a batch, ordered by first recorded time, then name. One query; results are read when asked for."""
     rows = list(File.objects.readable().filter(batch_id=batch.pk).values_list("pk", "name", "result_key", "facts"))
     times = {pk: _ends(facts) for pk, _, _, facts in rows}
+    messages = {pk: sum((facts.get("message_levels") or {}).values()) for pk, _, _, facts in rows}
     rows.sort(key=lambda row: (FAR if times[row[0]][0] is None else times[row[0]][0], row[1], row[0]))
     found = Results()
     for order, (pk, name, result_key, _) in enumerate(rows):
-        result = StoredResult(str(pk), name, order, partial(_open, result_key), *times[pk])
+        result = StoredResult(str(pk), name, order, partial(_open, result_key), *times[pk], messages[pk])
         result.result_key = result_key
         found.append(result)
     return found

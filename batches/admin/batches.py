@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from batches import notes
 from batches.admin import actions, filters, plots, queries
+from batches.admin import log as log_page
 from batches.admin.actions import Action
 from batches.admin.page import head, page
 from batches.admin.report import clock_words
@@ -200,6 +201,7 @@ class BatchAdmin(BoundedLookups):
         """What lies below a batch, before Django's own catch-all."""
         own = (
             ("<uuid:batch_id>/progress/", self.progress_view, "progress"),
+            ("<uuid:batch_id>/log/", self.log_view, "log"),
             ("<uuid:batch_id>/plot/", self.plot_view, "plot"),
             ("<uuid:batch_id>/plot.svg", self.picture_view, "picture"),
             ("<uuid:batch_id>/note/", self.note_view, "note"),
@@ -236,6 +238,20 @@ class BatchAdmin(BoundedLookups):
         batch = self._seen(request, batch_id)
         html = render_to_string("admin/batches/batch/progress.html", head(batch), request)
         return JsonResponse({"state": batch.state, "fence": batch.fence, "ended": batch.state in ENDED, "html": html})
+
+    def log_view(self, request: HttpRequest, batch_id: UUID) -> HttpResponse:
+        """The log messages, searched."""
+        return require_safe(self._log)(request, batch_id)
+
+    def _log(self, request: HttpRequest, batch_id: UUID) -> HttpResponse:
+        batch = self._seen(request, batch_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Log of {visible(batch.vehicle)} · {batch}",
+            "opts": self.opts,
+            **log_page.page(request, batch),
+        }
+        return TemplateResponse(request, "admin/batches/batch/log.html", context)
 
     def plot_view(self, request: HttpRequest, batch_id: UUID) -> HttpResponse:
         """One signal in a range, as JSON."""

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from batches.admin import actions, plots, queries, report
+from batches.admin import log as log_page
 from batches.admin.history import history
 from batches.admin.stages import severity_pill, stages, state_pill
 from batches.models import ENDED, Batch, BatchState
@@ -38,7 +39,7 @@ class FileRow:
 
     file: File
     kind: str
-    frames: int | None
+    contents: str
     progress: int
     tries: int
 
@@ -114,6 +115,9 @@ def results_context(
         if time.get("first_ns") is not None and time.get("last_ns") is not None
         else None,
         "codes": report.code_rows(statistics),
+        "log": log_page.summary(statistics),
+        "undecoded": report.undecoded(statistics),
+        "attachments": report.attachments(statistics),
         "unknown_ids": (statistics.get("unknown_ids") or [])[: report.ROWS_SHOWN],
         "lost": report.lost_ranges(statistics),
         "chosen": chosen,
@@ -135,8 +139,7 @@ def results_context(
 
 def file_row(file: File) -> FileRow:
     """A file with its progress while it is being parsed."""
-    frames = (file.facts or {}).get("frames")
-    if isinstance(frames, dict):
-        frames = frames.get("total")
     progress = min(100, 100 * file.progress_bytes // file.size) if file.state == FileState.PARSING else 0
-    return FileRow(file, FILE_KINDS.get(FileState(file.state), "quiet"), frames, progress, getattr(file, "tries", 1))
+    return FileRow(
+        file, FILE_KINDS.get(FileState(file.state), "quiet"), report.contents(file.facts or {}), progress, getattr(file, "tries", 1)
+    )

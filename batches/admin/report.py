@@ -232,6 +232,33 @@ def lost_ranges(statistics: dict[str, Any] | None) -> list[dict[str, Any]]:
     return rows[:ROWS_SHOWN]
 
 
+def undecoded(statistics: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Channels and topics that gave no signals, and why, per file."""
+    return [
+        {"name": file["name"], "entries": list(file["undecoded"].items()), "more": file["undecoded_count"] - len(file["undecoded"])}
+        for file in (statistics or {}).get("files") or []
+        if file.get("undecoded")
+    ][:ROWS_SHOWN]
+
+
+def attachments(statistics: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Files that lie in the recordings."""
+    return [{**entry, "file": file["name"]} for file in (statistics or {}).get("files") or [] for entry in file.get("attachments") or []][
+        :ROWS_SHOWN
+    ]
+
+
+def contents(facts: dict[str, Any]) -> str:
+    """What was read of a file, in words: frames, samples, log messages."""
+    frames = facts.get("frames")
+    counts = (
+        (frames.get("total") if isinstance(frames, dict) else frames, "frame"),
+        (facts.get("samples"), "sample"),
+        (facts.get("messages"), "message"),
+    )
+    return ", ".join(f"{display.count(number)} {word}{'' if number == 1 else 's'}" for number, word in counts if number)
+
+
 def code_rows(statistics: dict[str, Any] | None) -> list[dict[str, Any]]:
     """Fault codes as the recording has them."""
     absolute = is_absolute(statistics)

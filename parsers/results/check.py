@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from parsers.blocks import LEVELS
 from parsers.errors import ParseError
 from parsers.results.layout import KEY, MAX_FAULT_CODES, MAX_GAPS, SCHEMA
 
@@ -111,6 +112,7 @@ _COUNT = _integer(0)
 _TIME = _integer()
 _NAME = _text(LONG)
 _SHORT = _text(100)
+_LEVEL = _text(7, re.compile("|".join(LEVELS)))
 _ID = _text(8, re.compile(r"[0-9a-f]{1,8}"))
 
 _SIGNAL = _object(
@@ -201,7 +203,7 @@ _SUMMARY = _object(
         MAX_FAULT_CODES,
     ),
     skipped=_mapping(_COUNT, 1000),
-    messages=_list(_object(t_ns=_maybe(_TIME), level=_SHORT, source=_NAME, text=_NAME), MANY),
+    messages=_list(_object(t_ns=_maybe(_TIME), level=_LEVEL, source=_NAME, text=_NAME), MANY),
     message_count=_COUNT,
     message_levels=_mapping(_COUNT, 16),
     metadata=_mapping(_NAME, 1000),
