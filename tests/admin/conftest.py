@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,7 +16,13 @@ from batches.transitions import locked
 from diagnosis.models import Finding
 from events.models import EventType
 from events.record import record
+from files import storage
 from files.models import File
+from parsers.base import Recording
+from parsers.blocks import LEVELS, MessageList
+from parsers.can.database import Database
+from parsers.can.decode import Decoder
+from parsers.results.writer import ResultWriter
 from tests import factories
 from tests.admin.pages import logged_in
 from tests.queue import drain
@@ -77,3 +84,25 @@ def diagnosed(db) -> Batch:
     made = factories.uploaded({**logs, "broken.blf": b"this is not a log " * 20}, vehicle)
     drain()
     return Batch.objects.get(pk=made.pk)
+
+
+@pytest.fixture
+def logged(finished: Batch, tmp_path: Path) -> Batch:
+    """The file that was read holds 450 log messages, one of them an error that tries to be markup."""
+    folder = tmp_path / "result"
+    folder.mkdir()
+    recording = Recording(start_ns=1_700_000_000 * 10**9, absolute=True)
+    source = recording.source_index("nav<b>")
+    gathered = MessageList()
+    for i in range(450):
+        level, text = ("error", "<script>alert(1)</script> lidar lost") if i == 300 else ("info", f"line {i}")
+        gathered.add(i * 10**9, LEVELS.index(level), source, text)
+    writer = ResultWriter(folder, Decoder(Database.merge([]), []), recording)
+    writer.take_messages(gathered.take())
+    for _ in writer.finish():
+        pass
+    writer.close()
+    storage.put_folder("results/x/1", folder)
+    File.objects.filter(batch=finished, name="drive.log").update(facts={"messages": 450, "message_levels": {"info": 449, "error": 1}})
+    Batch.objects.filter(pk=finished.pk).update(recorded_from="2023-11-14T22:13:20Z")
+    return Batch.objects.get(pk=finished.pk)

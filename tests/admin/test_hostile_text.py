@@ -96,8 +96,21 @@ def hostile_statistics(text: str) -> dict:
                 "lamps": {text: text},
             }
         ],
-        "messages": [{"t_ns": 0, "level": text, "source": text, "text": text}],
-        "files": [{"id": text, "name": text, "lost": [{"offset": 0, "length": 1, "reason": text}], "skipped": {text: 1}}],
+        "samples": 1,
+        "messages": [{"t_ns": 0, "level": text, "source": text, "text": text}, {"t_ns": None, "level": "", "source": "", "text": text}],
+        "message_count": 2,
+        "message_levels": {"warning": 1, "": 1},
+        "files": [
+            {
+                "id": text,
+                "name": text,
+                "lost": [{"offset": 0, "length": 1, "reason": text}],
+                "skipped": {text: 1},
+                "undecoded": {text: text},
+                "undecoded_count": 60,
+                "attachments": [{"name": text, "media_type": text, "size": None}],
+            }
+        ],
     }
 
 

@@ -95,9 +95,9 @@ def test_samples_come_back_as_they_were_yielded(tmp_path: Path, monkeypatch: pyt
     assert table["t_ns"].tolist() == [START + i * 10_000_000 for i in range(20_000)]
     assert table["x"].tolist() == [i * 0.5 for i in range(20_000)]
     assert [None if np.isnan(v) else v for v in table["n"][:4]] == [None, 1, 2, None]
-    found = duckdb.sql(
+    (found,) = duckdb.sql(
         f"select count(n), sum(x), max(t_ns) from '{stream_path(tmp_path / 'out', stream['key'])}' where mode = 1"
-    ).fetchone()
+    ).fetchall()
     assert found == (6667, sum(i * 0.5 for i in range(1, 20_000, 3)), START + 19_999 * 10_000_000)
     file = pq.ParquetFile(stream_path(tmp_path / "out", stream["key"]))
     described = json.loads(file.metadata.metadata[b"argus"])
