@@ -1,8 +1,9 @@
 .DEFAULT_GOAL := help
-.PHONY: help run browser test lint format build pins clean bench-parsers bench-lists bench-pipeline
+.PHONY: help run browser test lint format build pins clean fuzz fuzz-short bench-parsers bench-lists bench-pipeline
 
 VENV := .venv
 PEERS := .venv-bench
+FUZZER := .venv-fuzz
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 PORT ?= 8000
@@ -58,6 +59,19 @@ $(PEERS)/.ready: requirements-bench.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
+# The fuzzer too; it needs clang besides (Debian: apt-get install clang libclang-rt-dev).
+$(FUZZER)/.ready: requirements-fuzz.txt
+	$(PYTHON) -m venv $(FUZZER)
+	$(FUZZER)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	@touch $@
+
+MINUTES ?= 30
+fuzz: build $(FUZZER)/.ready ## fuzz one parser (FORMAT=blf MINUTES=30, of CPU time)
+	$(PY) -m fuzz $(FORMAT) --minutes $(MINUTES)
+
+fuzz-short: build ## mutate the samples of every parser for a few seconds each, without the fuzzer
+	$(PYTEST) tests/parsers/test_fuzz_short.py tests/parsers/test_regressions.py
+
 bench-parsers: build $(PEERS)/.ready ## every reader beside its peers
 	$(PY) -m bench.parsers
 
@@ -71,7 +85,8 @@ pins: ## resolve requirements*.in into requirements*.txt (needs uv)
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements.in -o requirements.txt
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-dev.in -o requirements-dev.txt
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-bench.in -o requirements-bench.txt
+	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-fuzz.in -o requirements-fuzz.txt
 
 clean: ## remove what can be made again (not the data in var/)
-	rm -rf $(VENV) $(PEERS) build .pytest_cache .mypy_cache .ruff_cache staticfiles
+	rm -rf $(VENV) $(PEERS) $(FUZZER) build .pytest_cache .mypy_cache .ruff_cache staticfiles
 	find parsers -name '*.so' -delete

@@ -31,6 +31,7 @@ _TEXT = struct.Struct("<I4xI4x")
 _TEXT_SOURCES = {0: "measurement comment", 1: "database channel", 2: "metadata", 3: "attachment"}
 _SMALLEST_WINDOW = 16 * KIB  # holds the longest object that is looked at as a whole
 _MOST_FILE_HEADER = 64 * KIB
+_MOST_FILE_SIZE = 1 << 63
 
 _KINDS = {
     3: "CAN overload frame",
@@ -118,7 +119,7 @@ class _Reading:
         self._check_header(header)
         yield from self._walk_file(header.size)
         yield from self._walk_inner(b"", True)
-        if header.file_size > self.source.size:
+        if self.source.size < header.file_size < _MOST_FILE_SIZE:
             missing = header.file_size - self.source.size
             self._lose(Truncated(f"the header says {header.file_size} bytes, {missing} are missing", self.source.size), missing)
         if self.columns.count:
@@ -134,10 +135,10 @@ class _Reading:
         self.recording.channels[:] = self.numbers.names()
         return self.columns.take()
 
-    def _lose(self, error: ParseError, length: int) -> None:
-        """Marks bytes from the error's offset on as lost and goes on."""
+    def _lose(self, error: ParseError, length: int, begin: int | None = None) -> None:
+        """Marks bytes from `begin`, or else the error's offset, on as lost and goes on."""
         offset = error.offset or 0
-        self.recording.add_lost(offset, length, error.reason)
+        self.recording.add_lost(offset if begin is None else begin, length, error.reason)
         self.recording.add_problem(offset, error.reason)
         if self.first_error is None:
             self.first_error = error
@@ -173,6 +174,8 @@ class _Reading:
     def _check_header(self, header: _Header) -> None:
         if header.file_size == 0 or header.objects == 0:
             self.recording.add_problem(16, "the recording was not closed: its header has no size or no object count")
+        elif header.file_size >= _MOST_FILE_SIZE:
+            self.recording.add_problem(16, f"the header says {header.file_size} bytes, which no file can have")
         elif header.file_size < self.source.size:
             more = self.source.size - header.file_size
             self.recording.add_problem(header.file_size, f"{more} bytes behind the end that the header names; objects in them are read")
@@ -236,7 +239,7 @@ class _Reading:
         try:
             content = self._content(offset, data, size)
         except ParseError as error:
-            self._lose(error, len(data))
+            self._lose(error, len(data), offset)
             self._break_inner()
             return
         if self.top.damage_pending() < 0 and len(self.pieces) > 1 and self.inner.damage_pending() < 0:

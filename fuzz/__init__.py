@@ -1,0 +1,1 @@
+"""Fuzzing of every parser: hostile bytes in, and what must hold whatever they are."""
