@@ -63,6 +63,11 @@ class BlockFile:
         self._pages: OrderedDict[int, bytes] = OrderedDict()
         self._texts: dict[tuple[int, bool], str] = {}
 
+    def complain(self, offset: int, reason: str) -> None:
+        """Reports what is wrong with a block but does not stop the reading."""
+        if self._report is not None:
+            self._report(offset, reason)
+
     def block(self, offset: int, *expected: bytes) -> Block:
         """The block at `offset`, which must be one of the `expected` ids (any when none is named).
 
