@@ -5,8 +5,12 @@ from __future__ import annotations
 from parsers.errors import ParseError, Unsupported
 from parsers.limits import DEFAULT, Limits
 from parsers.topics.decoder import DecoderFactory, Schema, TopicDecoder
+from parsers.topics.ros import ros_decoder
 
-DECODERS: dict[str, DecoderFactory] = {}
+DECODERS: dict[str, DecoderFactory] = {
+    "ros1": ros_decoder,
+    "cdr": ros_decoder,
+}
 
 
 def decoder_for(schema: Schema, limits: Limits = DEFAULT) -> TopicDecoder:

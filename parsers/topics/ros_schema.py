@@ -1,4 +1,4 @@
-"""Message definitions of ROS 1 and ROS 2 (.msg text with its dependencies, and IDL), read into one tree of typed fields."""
+"""Message definitions of ROS 1 and ROS 2 (.msg text with its dependencies), read into one tree of typed fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from parsers.errors import Corrupt, Unsupported
 
-MAX_TEXT = 4 << 20
+MAX_TEXT = 1 << 20
 MAX_TYPES = 2000
 MAX_FIELDS = 20_000
 
@@ -59,7 +59,7 @@ class Field:
     """One field. `type` is a key of PRIMITIVES or UNREADABLE, or the name of another type.
 
     `count` is None for a single value, 0 for a sequence and the number of elements for an array. `choices` names the values of an
-    enumeration, which lies in the message as uint32.
+    enumeration, which lies in the message as uint32. A field without a name stands alone in its type: a sequence of sequences.
     """
 
     name: str
@@ -116,13 +116,8 @@ def short_name(name: str) -> str:
 
 def _msg_fields(text: str, owner: str, ros2: bool) -> list[Field]:
     fields: list[Field] = []
-    optional = False
     for raw in text.split("\n"):
         line = raw.strip()
-        if line.startswith("@"):
-            annotation, _, line = line.partition(" ")
-            optional = optional or annotation == "@optional"
-            line = line.strip()
         if not line or line.startswith("#"):
             continue
         found = _TYPE.match(line)
@@ -135,12 +130,11 @@ def _msg_fields(text: str, owner: str, ros2: bool) -> list[Field]:
         name = _NAME.match(rest)
         if name is None:
             raise Corrupt(f"{owner}: a field without a name: {line[:100]!r}")
-        fields.append(_msg_field(found, name[0], optional, ros2))
-        optional = False
+        fields.append(_msg_field(found, name[0], ros2))
     return fields
 
 
-def _msg_field(found: re.Match[str], name: str, optional: bool, ros2: bool) -> Field:
+def _msg_field(found: re.Match[str], name: str, ros2: bool) -> Field:
     kind = (_ALIASES_2 if ros2 else _ALIASES_1).get(found[1], found[1])
     if ros2 and kind in ("time", "duration"):
         kind = f"builtin_interfaces/{kind.capitalize()}"
@@ -149,7 +143,7 @@ def _msg_field(found: re.Match[str], name: str, optional: bool, ros2: bool) -> F
         count = 0 if found[4] or not found[5] else int(found[5])
         if not found[4] and found[5] and count == 0:
             count = -1  # an array of no elements: no byte of the message
-    return Field(name, "optional" if optional else kind, count)
+    return Field(name, kind, count)
 
 
 def _resolved(definition: Definition, ros2: bool) -> Definition:
