@@ -9,6 +9,7 @@ from parsers._core.cursor cimport Cursor
 cdef enum:
     SKIP_KINDS = 32
     BAD_ROOM = 256
+    PLAIN_ROOM = 128  # bytes that read_plain may look at without asking for the end
 
     READ = 0  # the line was a frame, or was counted as skipped
     FOR_PYTHON = -1  # a line that the reader wants to see itself
@@ -38,6 +39,7 @@ cdef class LineScanner:
     cdef readonly object shown  # (start, end) in the window of a line for Python, or None
 
     cdef int read_line(self, Cursor* line) noexcept nogil
+    cdef Py_ssize_t read_plain(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end) noexcept nogil
     cdef void note(self, int64_t offset, int64_t length, int reason) noexcept nogil
     cdef void bridge(self, int64_t offset, int64_t length) noexcept nogil
     cdef Py_ssize_t scan_lines(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end, int64_t base, bint final, Py_ssize_t* shown) noexcept nogil

@@ -22,6 +22,13 @@ cdef class LineScanner:
     cdef int read_line(self, Cursor* line) noexcept nogil:
         return FIRST_OWN_REASON
 
+    cdef Py_ssize_t read_plain(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+        """Reads lines of the shape that most lines of most files have, from one that begins at `at`; gives where another stands.
+
+        Called while PLAIN_ROOM bytes are there. What it reads must be what read_line makes of it.
+        """
+        return at
+
     cdef void note(self, int64_t offset, int64_t length, int reason) noexcept nogil:
         """Remembers a line that was not read; grows the last entry when the lines touch. There is room: scan stops before it runs out."""
         cdef BadLines* last
@@ -53,6 +60,10 @@ cdef class LineScanner:
         cdef Cursor line
         cdef int outcome
         while at < end and not self.columns.is_full() and self.bad_count < BAD_ROOM - 1:
+            if self.long_start < 0 and end - at >= PLAIN_ROOM and self.max_line >= PLAIN_ROOM:
+                at = self.read_plain(start, at, end)
+                if self.columns.is_full():
+                    return at
             newline = <const uint8_t*>memchr(start + at, 0x0A, <size_t>(end - at))
             if newline == NULL:
                 if not final:

@@ -1,14 +1,15 @@
 """Reads candump lines, compact (`can0 123#1122`) and console (`can0  123   [2]  11 22`), into frame columns."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from parsers._core.columns cimport MAX_NAME, MAX_PAYLOAD, FrameColumns, NameTable
 from parsers._core.cursor cimport (
-    ARGUS_HEX, Cursor, at_gap, hex_value, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
+    ARGUS_HEX, MAX_SECONDS, Cursor, at_gap, hex_value, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
 )
-from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, READ, LineScanner
+from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, PLAIN_ROOM, READ, LineScanner
+from parsers._core.swar cimport bswap32, ctz64, eight_digits, four_bytes, load4, load8, nibbles, not_digits
 
 cdef enum:
     # FrameBlock flags, see parsers/can/frames.py
@@ -23,6 +24,10 @@ cdef enum:
     ERROR_BIT = 0x20000000  # of a Linux can_id written with eight digits
     EXTENDED_IDS = 0x1FFFFFFF
     STANDARD_IDS = 0x7FF
+
+    STAMP = 20  # characters of `(1436509052.249713) `
+    PLAIN_NAMES = 8  # interfaces that read_plain remembers
+    PLAIN_NAME = 7  # longest of them
 
     BAD_TIME = FIRST_OWN_REASON
     BAD_INTERFACE
@@ -79,6 +84,32 @@ cdef int64_t days_from_civil(int64_t year, int64_t month, int64_t day) noexcept 
     return era * 146097 + in_era * 365 + in_era // 4 - in_era // 100 + of_year - 719468
 
 
+cdef struct PlainName:
+    uint64_t mask
+    uint64_t word  # the name and the blank behind it, as eight characters under the mask
+    int length
+    int index
+
+
+cdef struct PlainData:
+    uint64_t payload
+    int digits
+
+
+cdef inline PlainData read_payload(const uint8_t* at) noexcept nogil:
+    """As many hex digits as stand at `at`, up to 16, as the bytes that they are."""
+    cdef PlainData found
+    cdef uint64_t wrong_low, wrong_high
+    cdef uint64_t low = nibbles(load8(at), &wrong_low), high = nibbles(load8(at + 8), &wrong_high)
+    found.payload = four_bytes(low) | <uint64_t>four_bytes(high) << 32
+    if wrong_low == 0 and wrong_high == 0:
+        found.digits = 16
+        return found
+    found.digits = ctz64(wrong_low) >> 3 if wrong_low else 8 + (ctz64(wrong_high) >> 3)
+    found.payload &= ~(~<uint64_t>0 << 4 * (found.digits & 14))
+    return found
+
+
 @cython.final
 cdef class CandumpScanner(LineScanner):
     """Turns candump lines into frames. With `deltas` every time is the distance from the line before (`candump -td`)."""
@@ -90,6 +121,8 @@ cdef class CandumpScanner(LineScanner):
     cdef bint deltas
     cdef int64_t now
     cdef readonly int64_t untimed  # frames on lines without a time
+    cdef PlainName plain_names[PLAIN_NAMES]
+    cdef int plain_count
 
     def __init__(self, Py_ssize_t block_frames, int max_channels, int64_t max_line, bint deltas):
         self.columns = FrameColumns(block_frames)
@@ -98,6 +131,110 @@ cdef class CandumpScanner(LineScanner):
         self.deltas = deltas
         self.now = 0
         self.untimed = 0
+        self.plain_count = 0
+
+    cdef PlainName* plain_name(self, const uint8_t* at) noexcept nogil:
+        """The interface whose name and blank stand at `at`, if it is a short one that can be remembered."""
+        cdef uint64_t word = load8(at)
+        cdef PlainName* name
+        cdef int i, length = 0
+        for i in range(self.plain_count):
+            name = &self.plain_names[i]
+            if word & name.mask == name.word:
+                return name
+        while length <= PLAIN_NAME and 0x20 < at[length] < 0x7F:
+            length += 1
+        if self.plain_count == PLAIN_NAMES or not 0 < length <= PLAIN_NAME or at[length] != 0x20:
+            return NULL
+        name = &self.plain_names[self.plain_count]
+        name.length = length
+        name.mask = ~<uint64_t>0 >> 8 * (PLAIN_NAME - length)
+        name.word = word & name.mask
+        name.index = self.names.index_of(at, length)
+        if name.index < 0:
+            return NULL
+        self.plain_count += 1
+        return name
+
+    cdef Py_ssize_t read_plain(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+        """`(1436509052.249713) can0 123#1122334455667788`, also with 8 digits of identifier, fewer data, and ` R` or ` T` at the end."""
+        cdef int64_t* t_ns = self.columns.t_ns
+        cdef uint16_t* channel = self.columns.channel
+        cdef uint32_t* arbitration_id = self.columns.arbitration_id
+        cdef uint8_t* all_flags = self.columns.flags
+        cdef uint8_t* length = self.columns.length
+        cdef uint32_t* data_offset = self.columns.data_offset
+        cdef uint8_t* data = self.columns.data
+        cdef Py_ssize_t i = self.columns.count, room = self.columns.capacity
+        cdef uint32_t used = self.columns.used
+        cdef const uint8_t* line
+        cdef PlainName* name = NULL
+        cdef PlainData found
+        cdef uint64_t fraction, seconds_low = 0, wrong
+        cdef uint32_t seconds_high = 0
+        cdef int64_t seconds = 0
+        cdef int can_id, flags
+        if self.deltas:
+            return at
+        while i < room and end - at >= PLAIN_ROOM:
+            line = start + at
+            if load8(line) != seconds_low or load4(line + 8) != seconds_high:  # most lines are of the same second as the one before
+                if line[0] != 0x28 or not_digits(load8(line + 1)) or not is_digit(line[9]) or not is_digit(line[10]) or line[11] != 0x2E:
+                    break
+                seconds_low, seconds_high = load8(line), load4(line + 8)
+                seconds = <int64_t>eight_digits(load8(line + 1)) * 100 + (line[9] - 0x30) * 10 + (line[10] - 0x30)
+                if seconds > <int64_t>MAX_SECONDS:
+                    break
+                seconds *= 1000000000
+            fraction = load8(line + 12)
+            if fraction >> 48 != 0x2029:
+                break
+            fraction = fraction << 16 | 0x3030  # six digits as the last of eight
+            if not_digits(fraction):
+                break
+            line += STAMP
+            if name == NULL or load8(line) & name.mask != name.word:
+                name = self.plain_name(line)
+                if name == NULL:
+                    break
+            line += name.length + 1
+            flags = 0
+            if line[3] == 0x23:
+                can_id = ARGUS_HEX[line[0]] << 8 | ARGUS_HEX[line[1]] << 4 | ARGUS_HEX[line[2]]
+                if can_id & ~STANDARD_IDS:  # too large, or one of them is no hex digit
+                    break
+                line += 4
+            elif line[8] == 0x23:
+                can_id = <int>bswap32(four_bytes(nibbles(load8(line), &wrong)))
+                if wrong or can_id & ~EXTENDED_IDS:
+                    break
+                flags = EXTENDED
+                line += 9
+            else:
+                break
+            found = read_payload(line)
+            line += found.digits
+            if line[0] == 0x20 and (line[1] == 0x52 or line[1] == 0x54):
+                flags |= TX if line[1] == 0x54 else 0
+                line += 2
+            if line[0] == 0x0D:
+                line += 1
+            if found.digits & 1 or line[0] != 0x0A:
+                break
+            t_ns[i] = seconds + <int64_t>eight_digits(fraction) * 1000
+            channel[i] = <uint16_t>name.index
+            arbitration_id[i] = <uint32_t>can_id
+            all_flags[i] = <uint8_t>flags
+            length[i] = <uint8_t>(found.digits >> 1)
+            data_offset[i] = used
+            memcpy(data + used, &found.payload, 8)
+            used += 8
+            i += 1
+            at = line + 1 - start
+        self.columns.total += i - self.columns.count
+        self.columns.count = i
+        self.columns.used = used
+        return at
 
     cdef int read_line(self, Cursor* line) noexcept nogil:
         cdef int64_t t_ns = 0
