@@ -32,7 +32,6 @@ _SIGNATURES = (
     (0, b"#ROSBAG V2.0", "a ROS 1 bag"),
     (0, b"DLT\x01", "a DLT log"),
     (0, b"DLT\x02", "a DLT version 2 log"),
-    (0, b"ULog\x01\x125", "a PX4 ULog"),
     (0, b"\x89PNG", "a PNG image"),
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x7fELF", "a program"),

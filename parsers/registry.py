@@ -11,6 +11,7 @@ from parsers.can.asc import AscParser
 from parsers.can.blf import BlfParser
 from parsers.can.candump import CandumpParser
 from parsers.errors import Unsupported
+from parsers.ulog.reader import UlogParser
 
 ENTRY_POINTS = "argus.parsers"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -19,6 +20,7 @@ BUILT_IN: dict[str, type[Parser]] = {
     "blf": BlfParser,
     "asc": AscParser,
     "candump": CandumpParser,
+    "ulog": UlogParser,
 }
 
 
