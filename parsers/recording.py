@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
 
 from parsers.base import Recording
-from parsers.blocks import MessageBlock, SampleBlock
+from parsers.blocks import NO_TIME, Block, MessageBlock, SampleBlock
 from parsers.can.database import Database
 from parsers.can.decode import Decoder
 from parsers.detect import detect
@@ -18,6 +21,8 @@ from parsers.results.layout import MAX_FAULT_CODES
 from parsers.results.summary import Json
 from parsers.results.writer import ResultWriter
 from parsers.source import Source
+
+MAX_NS = (1 << 63) - 1
 
 
 class CountingSource:
@@ -61,6 +66,7 @@ def decode_recording(
     writer = ResultWriter(out_dir, decoder, recording)
     try:
         for block in parser.blocks(counted, recording, limits):
+            block = _datable(block, recording, counted.position)
             if isinstance(block, SampleBlock):
                 writer.take_samples(block)
             elif isinstance(block, MessageBlock):
@@ -88,3 +94,19 @@ def decode_recording(
     finally:
         writer.close()
     return document
+
+
+def _datable(block: Block, recording: Recording, position: int) -> Block:
+    """The block with times that still fit their column (int64, ns) when the start of the recording is added; those that do not are set
+    to the end of its range and reported."""
+    lowest, highest = max(-MAX_NS, -MAX_NS - recording.start_ns), min(MAX_NS, MAX_NS - recording.start_ns)
+    times = block.t_ns
+    if not len(times) or (int(times.min()) >= lowest and int(times.max()) <= highest):
+        return block
+    beyond = (times < lowest) | (times > highest)
+    if isinstance(block, MessageBlock):
+        beyond &= times != NO_TIME
+    if not beyond.any():
+        return block
+    recording.add_problem(position, "times outside of the years 1677 to 2262", int(beyond.sum()))
+    return replace(block, t_ns=np.where(beyond, times.clip(lowest, highest), times))

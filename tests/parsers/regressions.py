@@ -21,6 +21,7 @@ BLF = blf([blf_container(blf_can(0x100, b"12345678")), blf_can(0x101, b"")])
 
 CASES: dict[tuple[str, str], bytes] = {
     ("blf", "a file size in the header that no counter holds"): with_u64(BLF, 16, (1 << 64) - 1),
+    ("blf", "times that are too late once the start is added"): blf([blf_can(0x100, b"", time=(1 << 63) - 1)]),
     ("blf", "a lost container that ended behind the file"): blf([blf_can(0x101, b""), blf_container(b"", method=512)]),
 }
 """(format, what went wrong) -> the bytes that showed it."""
