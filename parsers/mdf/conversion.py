@@ -262,8 +262,8 @@ class _Reader:
             return Identity()
         try:
             name, _, _ = self.file.header(link)
-            if name != b"##CC":
-                return self._label(link)
+            if name in (b"##TX", b"##MD"):
+                return self._label(link) if self.file.text(link) else Identity()  # an empty text names nothing
             known = self.read.rules.get(link)
             rule = known if known is not None else self._rule(self._block(link))
             if isinstance(rule, TextRule):
