@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKER = CORPUS / "tools" / "make_corrupt.py"
 SECONDS = 10
 MEMORY = 512 << 20
-PREFIXES = ("candump_", "asc_", "blf_", "zero_length", "wrong_ext")
+PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "zero_length", "wrong_ext")
 
 needs_corpus = pytest.mark.skipif(not MAKER.is_file(), reason=f"no corpus of real logs at {CORPUS}; set ARGUS_CORPUS to its folder")
 
@@ -85,6 +85,8 @@ FRAMES: dict[str, int | None] = {
     "blf_bomb_1GiB.blf": None,
     "blf_bad_magic.blf": None,
     "blf_inner_size_16_loop.blf": None,
+    "ulg_bad_magic.ulg": None,
+    "ulg_trunc_3bytes.ulg": None,
     "wrong_ext_blf_as_mf4.mf4": 22,
     "wrong_ext_pdf_as_ulg.ulg": None,
     "wrong_ext_zip_as_dlt.dlt": None,
@@ -135,3 +137,19 @@ def test_bad_candump_lines_are_each_counted(folder: Path) -> None:
 def test_kinds_of_candump_frames_are_told_apart(folder: Path) -> None:
     frames = Outcome(folder / "candump_fd_kinds.log").report["frames"]
     assert (frames["total"], frames["fd"], frames["remote"], frames["error"]) == (8, 3, 2, 1)
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [
+        ("ulg_trunc_quarter.ulg", 2798),
+        ("ulg_trunc_half.ulg", 6731),
+        ("ulg_trunc_minus1.ulg", 14603),
+        ("ulg_first_msg_len_65535.ulg", 14604),
+        ("ulg_garbage_tail.ulg", 14604),
+        ("ulg_doubled.ulg", 2 * 14604),
+    ],
+)
+def test_a_damaged_flight_gives_every_whole_row(folder: Path, name: str, samples: int) -> None:
+    assert Outcome(folder / name).report["samples"] == samples
