@@ -11,6 +11,7 @@ from parsers.can.asc import AscParser
 from parsers.can.blf import BlfParser
 from parsers.can.candump import CandumpParser
 from parsers.errors import Unsupported
+from parsers.mcap.reader import McapParser
 from parsers.ulog.reader import UlogParser
 
 ENTRY_POINTS = "argus.parsers"
@@ -20,6 +21,7 @@ BUILT_IN: dict[str, type[Parser]] = {
     "blf": BlfParser,
     "asc": AscParser,
     "candump": CandumpParser,
+    "mcap": McapParser,
     "ulog": UlogParser,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class TopicDecoder(Protocol):
     failed_reason: str
     left_out: dict[str, str]
 
-    needs_sample: ClassVar[bool] = False
+    needs_sample: bool = False
     """Whether `learn` is to be called, once and before `decode`, with the first messages (SAMPLE_MESSAGES or SAMPLE_BYTES of them)."""
 
     def learn(self, sample: MessageBatch) -> None:

@@ -1,0 +1,1 @@
+"""MCAP logs: records, chunks, and the topics in them."""
