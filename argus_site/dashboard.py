@@ -127,7 +127,7 @@ def first_steps(request: HttpRequest) -> list[dict[str, Any]]:
         {"done": Platform.objects.exists(), "text": "Add a platform: a vehicle type", "link": reverse("admin:vehicles_platform_add")},
         {
             "done": SignalDatabase.objects.exists(),
-            "text": "Upload its signal database (DBC)",
+            "text": "Upload its signal database",
             "link": reverse("admin:vehicles_signaldatabase_add"),
         },
         {"done": vehicle is not None, "text": "Add a vehicle of this platform", "link": reverse("admin:vehicles_vehicle_add")},

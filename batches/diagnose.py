@@ -20,7 +20,7 @@ from events.models import EventType
 from events.record import record
 from files import results
 from files.models import File
-from vehicles.signal_databases import active_databases
+from vehicles.signal_databases import databases_for
 
 RULES_VERSION = 1
 INSERT_ROWS = 500
@@ -76,7 +76,7 @@ def evidence_of(batch: Batch) -> Evidence:
             FileFact(str(file.pk), file.name, str(file.state), file.error_code, file.error, file.error_offset)
             for file in File.objects.current().filter(batch=batch).order_by("created_at", "pk")
         ],
-        has_database=bool(active_databases(batch.vehicle.platform_id)),
+        has_database=bool(databases_for(batch.vehicle.platform_id, batch.software)),
         series=lambda stream, signal: results.series(readable, stream, signal),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -16,7 +18,8 @@ from events.models import EventType
 from events.record import record
 from files import parsing
 from files.models import ErrorClass, File
-from vehicles.signal_databases import active_databases, joined
+from vehicles.recognition import recognise
+from vehicles.signal_databases import databases_for, joined
 
 log = structlog.get_logger("argus.parse")
 
@@ -37,18 +40,31 @@ def parse_file(file_id: UUID) -> None:
         if isinstance(claimed, parsing.NotDue):
             enqueue("parse", file_id, delay=claimed.delay)
             return
-        databases = active_databases(batch.vehicle.platform_id)
+        bound = databases_for(batch.vehicle.platform_id, batch.software)
     if isinstance(claimed, parsing.Exhausted):
         reason = f"The worker died {parsing.MAX_CRASHES} times while it parsed this file."
         settle_file(batch_id, file_id, claimed.fence, parsing.Unreadable(ErrorClass.CRASH, "worker_crashed", reason))
         return
     with structlog.contextvars.bound_contextvars(batch=str(batch_id), file=str(file_id), attempt=claimed.attempt):
-        outcome = parsing.parse(claimed, joined(databases), [str(database) for database in databases])
+        outcome = parsing.parse(
+            claimed, parsing.Databases(joined(bound), [str(database) for database in bound]), partial(_choose, bool(bound))
+        )
         log.info("parsed", outcome=type(outcome).__name__, code=getattr(outcome, "code", ""))
         if isinstance(outcome, parsing.TryAgain):
             release_file(batch_id, claimed, outcome)
         elif not isinstance(outcome, parsing.Lost):
             settle_file(batch_id, file_id, claimed.fence, outcome)
+
+
+def _choose(is_bound: bool, summary: dict[str, Any]) -> parsing.Databases | None:
+    """Where no signal database is bound, the one that clearly fits the arbitration ids."""
+    recognised = None if is_bound else recognise(summary)
+    if recognised is None:
+        return None
+    database = recognised.database
+    name = f"{database} of {database.platform}, chosen: it has {recognised.share:.0%} of the frames"
+    log.info("signal database recognised", database=str(database.pk), share=recognised.share)
+    return parsing.Databases(joined([database]), [name])
 
 
 def release_file(batch_id: UUID, claimed: parsing.Claim, again: parsing.TryAgain) -> None:

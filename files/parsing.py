@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +28,7 @@ log = structlog.get_logger("argus.parsing")
 
 MAX_CRASHES = 3
 CRASH_BACKOFF = (timedelta(seconds=10), timedelta(seconds=60), timedelta(seconds=300))
+RESULT = "result"
 SHORTEST_DELAY = timedelta(seconds=1)
 INFRA_BACKOFF_FIRST = timedelta(seconds=10)
 INFRA_BACKOFF_LONGEST = timedelta(hours=1)
@@ -53,6 +56,14 @@ class Claim:
     crash_count: int
     name: str
     storage_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """Signal databases as the parser takes them, and what people call them."""
+
+    compiled: bytes = b"[]"
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +162,11 @@ def claim(file_id: UUID, worker: str) -> Claim | NotDue | Exhausted | None:
     return Claim(file_id, fence, file.attempt + 1, crash_count, file.name, file.storage_key)
 
 
-def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcome:
-    """Parse the claimed file with the compiled `databases`; the result lies in storage, no row has been changed but the lease."""
+def parse(claimed: Claim, databases: Databases, choose: Callable[[dict[str, Any]], Databases | None]) -> Outcome:
+    """Parse the claimed file with the `databases`; the result lies in storage, no row has been changed but the lease.
+
+    `choose` looks at the summary of what was parsed and may name other databases: then the file is parsed once more with those.
+    """
     progress = 0
 
     def beat() -> bool:
@@ -170,13 +184,17 @@ def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcom
             tempfile.TemporaryDirectory(prefix="argus-parse-") as folder,
         ):
             with storage.open_fd(claimed.storage_key) as fd:
-                outcome = sandbox.run(fd, claimed.name, databases, folder, limits, on_progress)
+                outcome = sandbox.run(fd, claimed.name, databases.compiled, _subfolder(folder), limits, on_progress)
+                better = choose(outcome.summary) if isinstance(outcome, sandbox.Parsed) and not heart.lost else None
+                if better is not None:
+                    databases = better
+                    outcome = sandbox.run(fd, claimed.name, databases.compiled, _subfolder(folder), limits, on_progress)
             if heart.lost:
                 return Lost()
             if isinstance(outcome, sandbox.Parsed):
                 result_key = f"results/{claimed.file_id}/{claimed.fence}"
-                storage.put_folder(result_key, Path(folder))
-                return Lost() if heart.lost else Readable(result_key, outcome.summary, database_names)
+                storage.put_folder(result_key, Path(folder) / RESULT)
+                return Lost() if heart.lost else Readable(result_key, outcome.summary, databases.names)
     except NotFound:
         return Unreadable(ErrorClass.INPUT, "object_missing", "The stored object is gone.")
     except (StorageUnavailable, DiskFull) as error:
@@ -186,6 +204,14 @@ def parse(claimed: Claim, databases: bytes, database_names: list[str]) -> Outcom
         log.warning("parse interrupted", file=str(claimed.file_id), exc_info=True)
         return TryAgain(ErrorClass.INFRA, "worker_trouble", "The worker's disk or the database failed.", infra_delay(claimed.attempt))
     return judge(outcome, claimed)
+
+
+def _subfolder(folder: str) -> Path:
+    """An empty folder for a result; what was there before is gone."""
+    result = Path(folder) / RESULT
+    shutil.rmtree(result, ignore_errors=True)
+    result.mkdir(mode=0o700)
+    return result
 
 
 def judge(outcome: sandbox.Refused | sandbox.Crashed, claimed: Claim) -> Outcome:

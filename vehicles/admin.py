@@ -23,7 +23,7 @@ from common.lookups import BoundedLookups
 from events.actors import user_actor
 from vehicles.forms import DatabaseForm, DatabaseUseForm, TokenForm, VehicleForm
 from vehicles.models import VEHICLE_SCOPES, ApiToken, Fleet, Platform, SignalDatabase, Vehicle
-from vehicles.signal_databases import add_signal_database
+from vehicles.signal_databases import Binding, add_signal_database
 from vehicles.tokens import make_token, revoke_token
 from vehicles.vin import vin_warning
 
@@ -64,7 +64,7 @@ class PlatformAdmin(BoundedLookups):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Platform]:
         """With the number of vehicles; databases without their content."""
-        slim = SignalDatabase.objects.filter(active=True).defer("content", "compiled")
+        slim = SignalDatabase.objects.filter(active=True).defer("content", "compiled", "signature")
         counted = super().get_queryset(request).annotate(vehicle_count=Count("vehicles"))
         return counted.prefetch_related(Prefetch("signal_databases", queryset=slim, to_attr="used"))
 
@@ -88,7 +88,7 @@ class PlatformAdmin(BoundedLookups):
                 for each in platform.used
             ),
         )
-        upload = link("vehicles_signaldatabase_add", "Upload a DBC file", query=f"?platform={platform.pk}")
+        upload = link("vehicles_signaldatabase_add", "Upload a signal database", query=f"?platform={platform.pk}")
         return format_html('<ul class="plain">{}<li>{}</li></ul>', links, upload)
 
     @admin.display(description="Vehicles")
@@ -273,10 +273,20 @@ class ApiTokenAdmin(admin.ModelAdmin):
 
 @admin.register(SignalDatabase)
 class SignalDatabaseAdmin(BoundedLookups):
-    """DBC files, per platform and version. A new version is an upload; an old one is never changed."""
+    """Signal databases, per platform and version. A new version is an upload; an old one is never changed."""
 
     form = DatabaseUseForm
-    list_display = ("__str__", "platform", "active", "channel_column", "messages_column", "signals_column", "warnings_count", "uploaded")
+    list_display = (
+        "__str__",
+        "platform",
+        "active",
+        "channel_column",
+        "software_column",
+        "messages_column",
+        "signals_column",
+        "warnings_count",
+        "uploaded",
+    )
     list_filter = ("active", "platform")
     list_select_related = ("platform",)
     search_fields = ("name",)
@@ -286,6 +296,7 @@ class SignalDatabaseAdmin(BoundedLookups):
         "version",
         "active",
         "channel_column",
+        "software_column",
         "messages_column",
         "signals_column",
         "warnings_list",
@@ -302,7 +313,12 @@ class SignalDatabaseAdmin(BoundedLookups):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SignalDatabase]:
         """Without the files themselves."""
-        return super().get_queryset(request).defer("content", "compiled")
+        return super().get_queryset(request).defer("content", "compiled", "signature")
+
+    @admin.display(description="Software")
+    def software_column(self, database: SignalDatabase) -> str:
+        """Empty means every one."""
+        return visible(database.binding) or "every one"
 
     @admin.display(description="Bus")
     def channel_column(self, database: SignalDatabase) -> str:
@@ -341,7 +357,7 @@ class SignalDatabaseAdmin(BoundedLookups):
     @admin.display(description="File")
     def download(self, database: SignalDatabase) -> SafeString:
         """As it was uploaded."""
-        return link("vehicles_signaldatabase_download", "Download the DBC file", database.pk)
+        return link("vehicles_signaldatabase_download", "Download the file", database.pk)
 
     def get_urls(self) -> list[URLPattern]:
         """The download."""
@@ -354,15 +370,17 @@ class SignalDatabaseAdmin(BoundedLookups):
         """The file as it was uploaded."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        database = SignalDatabase.objects.defer("compiled").filter(pk=database_id).first()
+        database = SignalDatabase.objects.defer("compiled", "signature").filter(pk=database_id).first()
         if database is None:
             raise Http404
         response = HttpResponse(bytes(database.content), content_type="application/octet-stream")
-        response["Content-Disposition"] = content_disposition_header(True, safe_name(f"{database.name}-v{database.version}.dbc"))
+        response["Content-Disposition"] = content_disposition_header(
+            True, safe_name(f"{database.name}-v{database.version}.{database.kind}")
+        )
         return response
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Upload a DBC file; what the reader tolerated is said at once."""
+        """Upload a signal database; what the reader tolerated is said at once."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = DatabaseForm(request.POST or None, request.FILES or None, initial={"platform": request.GET.get("platform")})
@@ -370,7 +388,11 @@ class SignalDatabaseAdmin(BoundedLookups):
             given = form.cleaned_data
             try:
                 database = add_signal_database(
-                    given["platform"], given["name"], given["file"].read(), channel=given["channel"], actor=user_actor(request.user)
+                    given["platform"],
+                    given["name"],
+                    given["file"].read(),
+                    binding=Binding(given["channel"], given["software"], given["software_from"], given["software_before"]),
+                    actor=user_actor(request.user),
                 )
             except ArgusError as error:
                 form.add_error("file", error.detail)

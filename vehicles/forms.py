@@ -46,7 +46,7 @@ class TokenForm(forms.Form):
 
 
 class DatabaseForm(forms.Form):
-    """A DBC file for a platform."""
+    """A signal database for a platform."""
 
     platform = forms.ModelChoiceField(Platform.objects.all(), help_text="All its vehicles are decoded with it")
     name = forms.CharField(
@@ -59,7 +59,25 @@ class DatabaseForm(forms.Form):
         required=False,
         help_text="Only for this bus (can0, 1, …); empty for every bus",
     )
-    file = forms.FileField(label="DBC file", help_text=f"At most {MAX_BYTES >> 20} MiB")
+    software = forms.CharField(
+        max_length=SignalDatabase._meta.get_field("software").max_length,
+        required=False,
+        label="Software component",
+        help_text="Only for batches that name this component in their software (vcu, gateway, …); empty for every batch",
+    )
+    software_from = forms.CharField(
+        max_length=SignalDatabase._meta.get_field("software_from").max_length,
+        required=False,
+        label="From its version",
+        help_text="This version and later ones: 2.3",
+    )
+    software_before = forms.CharField(
+        max_length=SignalDatabase._meta.get_field("software_before").max_length,
+        required=False,
+        label="Before its version",
+        help_text="Versions before this one: 3.0",
+    )
+    file = forms.FileField(label="File", help_text=f"DBC, ARXML, KCD or SYM, at most {MAX_BYTES >> 20} MiB")
 
     def clean_file(self) -> Any:
         """Refused before it is read."""
@@ -77,10 +95,11 @@ class DatabaseUseForm(forms.ModelForm):
         fields = ("active",)
 
     def clean(self) -> dict[str, Any]:
-        """One active version a name: the other one has to be retired first."""
+        """One active version a name and binding: the other one has to be retired first."""
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("active"):
-            same = SignalDatabase.objects.filter(platform=self.instance.platform_id, name=self.instance.name, active=True)
+            binding = {name: getattr(self.instance, name) for name in ("software", "software_from", "software_before")}
+            same = SignalDatabase.objects.filter(platform=self.instance.platform_id, name=self.instance.name, active=True, **binding)
             if other := same.exclude(pk=self.instance.pk).first():
                 raise forms.ValidationError(f"Version {other.version} is in use. Take it out of use first.")
         return cleaned

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
 
+from vehicles.software import within
 from vehicles.vin import validate_vin
 
 
@@ -125,17 +127,29 @@ class ApiToken(models.Model):
 
 
 class SignalDatabase(models.Model):
-    """One version of a DBC file for a platform; immutable, a newer upload of the same name retires it."""
+    """One version of a signal database for a platform; immutable.
+
+    It may be bound to a bus and to an interval of the versions of a software component. A newer upload of the same name and binding
+    retires it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     platform = models.ForeignKey(Platform, on_delete=models.PROTECT, related_name="signal_databases")
     name = models.CharField(max_length=100, help_text="for example: powertrain")
     version = models.PositiveIntegerField(editable=False)
     channel = models.CharField(max_length=32, blank=True, help_text="only for this bus (can0, 1, ...); empty for every bus")
+    software = models.CharField(
+        max_length=100, blank=True, help_text="only for batches that name this software component; empty for every batch"
+    )
+    software_from = models.CharField(max_length=50, blank=True, help_text="from this version of the component on; empty for every one")
+    software_before = models.CharField(max_length=50, blank=True, help_text="for versions before this one; empty for every one")
     active = models.BooleanField(default=True, help_text="used for parsing from now on")
+    kind = models.CharField(max_length=8, default="dbc", editable=False)
     content = models.BinaryField(editable=False)
     # The same database as the parser reads it: loading a DBC takes seconds, loading this takes milliseconds.
     compiled = models.BinaryField(editable=False)
+    # The ids of its messages, by which it is recognised in a log: [id, extended, bytes, by PGN] each.
+    signature = models.JSONField(default=list, editable=False)
     sha256 = models.CharField(max_length=64, editable=False)
     message_count = models.PositiveIntegerField(editable=False)
     signal_count = models.PositiveIntegerField(editable=False)
@@ -147,8 +161,32 @@ class SignalDatabase(models.Model):
         ordering = ["platform", "name", "-version"]
         constraints = [
             models.UniqueConstraint(fields=["platform", "name", "version"], name="database_version_once"),
-            models.UniqueConstraint(fields=["platform", "name"], condition=Q(active=True), name="database_one_active_per_name"),
+            models.UniqueConstraint(
+                fields=["platform", "name", "software", "software_from", "software_before"],
+                condition=Q(active=True),
+                name="database_one_active_per_binding",
+            ),
+            models.CheckConstraint(
+                condition=~Q(software="") | Q(software_from="", software_before=""), name="database_interval_of_a_component"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.name} v{self.version}"
+
+    @property
+    def binding(self) -> str:
+        """The software it is for, in words; empty for every one."""
+        words = [self.software]
+        if self.software_from:
+            words.append(f"from {self.software_from}")
+        if self.software_before:
+            words.append(f"before {self.software_before}")
+        return " ".join(words).strip()
+
+    def fits(self, software: dict[str, Any]) -> bool:
+        """Whether it is for a batch with this software (component -> version)."""
+        if not self.software:
+            return True
+        version = software.get(self.software)
+        return version is not None and within(str(version), self.software_from, self.software_before)

@@ -8,7 +8,7 @@ from diagnosis.evidence import Evidence, Json
 from diagnosis.findings import INFO, LISTED, WARNING, FoundFinding, listed, percent, plural
 
 RULE = "coverage"
-VERSION = "1"
+VERSION = "2"
 TITLE = "frames that no signal database knows"
 
 FITTING_SHARE = 0.5  # of the frames known: below it the database is likely that of another vehicle
@@ -21,7 +21,7 @@ J1939_GROUPS = frozenset({0xE800, 0xEA00, 0xEB00, 0xEC00, 0xEE00, 0xFECA, 0xFECB
 
 
 def find(evidence: Evidence) -> Iterator[FoundFinding]:
-    """One finding: no database at all, a database that does not fit, or messages that it does not have."""
+    """No database at all, one that was chosen by its ids, one that does not fit, or messages that it does not have."""
     coverage = evidence.statistics["coverage"]
     known, unknown = coverage["frames_known"], coverage["frames_unknown"]
     if not known + unknown:
@@ -30,6 +30,13 @@ def find(evidence: Evidence) -> Iterator[FoundFinding]:
     if not used:
         yield _without_database(evidence, known + unknown)
         return
+    if not evidence.has_database:
+        yield FoundFinding(
+            INFO,
+            f"The platform of this vehicle has no signal database for its software: {listed(used, 3)} was chosen by the arbitration ids.",
+            "If it is the right one, upload it to the platform of this vehicle, or give the vehicle the platform that has it.",
+            details={"databases": used[:LISTED]},
+        )
     rows = [row for row in evidence.statistics["unknown_ids"] if not is_diagnostic(row)]
     diagnostic = len(evidence.statistics["unknown_ids"]) - len(rows)
     count = coverage["ids_unknown"] - diagnostic

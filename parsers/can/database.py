@@ -1,4 +1,4 @@
-"""The signals that a CAN database names: a DBC compiled once to plain data, so that decoding a log needs no DBC parser."""
+"""The signals that a CAN database names, compiled once to plain data, so that decoding a log needs no parser of databases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from parsers.errors import Corrupt, LimitExceeded, Unsupported
 
 COMPILED_FORMAT = 1
-MAX_DBC_SIZE = 32 * 1024 * 1024
+MAX_FILE_SIZE = 32 * 1024 * 1024
 MAX_MESSAGES = 20_000
 MAX_SIGNALS = 4096  # of one message
 MAX_BITS = 64 * 8
@@ -110,7 +110,7 @@ class Message:
 
 @dataclass
 class Database:
-    """Messages by id, from one DBC or from several.
+    """Messages by id, from one file or from several; `kind` is the file's format (dbc, arxml, kcd, sym).
 
     `channels` restricts all messages to buses of these names (`Recording.channels`); None means every bus.
     """
@@ -121,6 +121,7 @@ class Database:
     warnings: list[str] = field(default_factory=list)
     channels: tuple[str, ...] | None = None
     sources: list[tuple[str, str]] = field(default_factory=list)
+    kind: str = "dbc"
     _exact: dict[tuple[int, bool], list[Message]] = field(default_factory=dict, repr=False)
     _by_pgn: dict[int, list[Message]] = field(default_factory=dict, repr=False)
 
@@ -133,17 +134,19 @@ class Database:
                 self._by_pgn.setdefault(pgn_of(message.arbitration_id), []).append(message)
 
     @classmethod
-    def load_dbc(cls, data: bytes, name: str, channels: tuple[str, ...] | None = None) -> Database:
-        """Compiles a DBC, in UTF-8 or else cp1252. `warnings` name what was changed or left out.
+    def load(cls, data: bytes, name: str, channels: tuple[str, ...] | None = None) -> Database:
+        """Compiles a DBC, ARXML, KCD or SYM file. `warnings` name what was changed or left out.
 
-        Raises LimitExceeded when it is too large and Corrupt when no message could be read from it.
+        Raises LimitExceeded when it is too large, Unsupported for another kind of XML, and Corrupt when no message could be read from it.
         """
-        from parsers.can.dbc import load  # here, because cantools takes a quarter of a second; whoever only decodes never pays it
+        from parsers.can.exchange import load  # here, because cantools takes a quarter of a second; whoever only decodes never pays it
 
-        if len(data) > MAX_DBC_SIZE:
-            raise LimitExceeded(f"DBC of {len(data)} bytes, at most {MAX_DBC_SIZE} are read")
-        messages, warnings = load(data)
-        return cls(name, hashlib.sha256(data).hexdigest(), messages, warnings, channels)
+        if len(data) > MAX_FILE_SIZE:
+            raise LimitExceeded(f"a signal database of {len(data)} bytes, at most {MAX_FILE_SIZE} are read")
+        kind, messages, warnings = load(data)
+        return cls(name, hashlib.sha256(data).hexdigest(), messages, warnings, channels, kind=kind)
+
+    load_dbc = load
 
     @classmethod
     def merge(cls, databases: list[Database]) -> Database:
@@ -177,6 +180,7 @@ class Database:
                 "format": COMPILED_FORMAT,
                 "name": self.name,
                 "sha256": self.sha256,
+                "kind": self.kind,
                 "channels": self.channels,
                 "warnings": self.warnings,
                 "messages": [_message_to_json(message) for message in self.messages],
@@ -207,6 +211,7 @@ class Database:
                 [_message_from_json(message) for message in document["messages"]],
                 [_text(warning) for warning in document["warnings"]],
                 None if channels is None else tuple(_text(channel) for channel in channels),
+                kind=_text(document.get("kind", "dbc")),
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
             raise Corrupt(f"compiled database is damaged: {error}") from error
