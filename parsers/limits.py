@@ -69,7 +69,7 @@ class Limits:
     block_frames: int = 65_536
     """Frames in one FrameBlock at most."""
 
-    read_size: int = MIB
+    read_size: int = 256 * KIB
     """Bytes asked of the source at a time."""
 
 

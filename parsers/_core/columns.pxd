@@ -24,7 +24,9 @@ cdef class FrameColumns:
     cdef readonly int64_t total  # frames taken and in the block
     cdef uint32_t used  # bytes of data
     cdef tuple arrays  # the numpy owners of the pointers above
+    cdef list spare  # owners that were handed out before; free again when nobody else holds them
 
+    cdef tuple owners(self)
     cdef int allocate(self) except -1
 
     cdef inline bint is_full(self) noexcept nogil:

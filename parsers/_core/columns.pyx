@@ -2,11 +2,17 @@
 
 cimport cython
 import numpy as np
+from cpython.object cimport PyObject
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from parsers.can.frames import FrameBlock
 
+cdef extern from "Python.h":
+    PyObject* PyTuple_GET_ITEM(tuple, Py_ssize_t)  # without a reference of its own
+    Py_ssize_t Py_REFCNT(PyObject*)
+
+SPARES = 3  # blocks that a reader and its consumer hold at a time, and one
 PADDING = 8  # so that 8 bytes can be read at every data offset
 
 
@@ -19,12 +25,23 @@ cdef class FrameColumns:
             raise ValueError("a block holds 1 to 1,048,576 frames")
         self.capacity = capacity
         self.total = 0
+        self.spare = []
         self.allocate()
 
-    cdef int allocate(self) except -1:
+    cdef tuple owners(self):
+        """Arrays for one block: those of an earlier block that nobody holds any more (fresh memory costs more than filling it), or new."""
+        for arrays in self.spare:
+            if all_free(arrays):
+                return arrays
         # Untouched pages of the payload column cost no memory, so it can be as long as 64-byte frames would need.
         kinds = (np.int64, np.uint16, np.uint32, np.uint8, np.uint8, np.uint32)
-        self.arrays = (*(np.empty(self.capacity, kind) for kind in kinds), np.empty(self.capacity * MAX_PAYLOAD + PADDING, np.uint8))
+        arrays = (*(np.empty(self.capacity, kind) for kind in kinds), np.empty(self.capacity * MAX_PAYLOAD + PADDING, np.uint8))
+        if len(self.spare) < SPARES:
+            self.spare.append(arrays)
+        return arrays
+
+    cdef int allocate(self) except -1:
+        self.arrays = self.owners()
         cdef int64_t[::1] t_ns = self.arrays[0]
         cdef uint16_t[::1] channel = self.arrays[1]
         cdef uint32_t[::1] arbitration_id = self.arrays[2]
@@ -53,8 +70,18 @@ cdef class FrameColumns:
         if 2 * n < self.capacity:  # a small block must not keep the memory of a full one
             arrays = [a.copy() for a in arrays]
         block = FrameBlock(*arrays)
+        self.arrays = None
+        del arrays
         self.allocate()
         return block
+
+
+cdef bint all_free(tuple arrays):
+    """Whether nothing but the tuple holds any of the arrays; every view of one holds it."""
+    for i in range(len(arrays)):
+        if Py_REFCNT(PyTuple_GET_ITEM(arrays, i)) > 1:
+            return False
+    return True
 
 
 @cython.final

@@ -1,14 +1,15 @@
 """Reads the event lines of Vector ASC logs into frame columns; header lines are left to parsers/can/asc.py."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy
 
 from parsers._core.columns cimport MAX_PAYLOAD, FrameColumns, NumberTable
 from parsers._core.cursor cimport (
-    ARGUS_HEX, Cursor, at_gap, is_blank, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
+    ARGUS_HEX, MAX_SECONDS, Cursor, at_gap, is_blank, is_digit, left, peek, read_decimal, read_hex, read_seconds, skip_blanks, take,
 )
-from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, READ, LineScanner
+from parsers._core.lines cimport FIRST_OWN_REASON, FIRST_REMARK, FOR_PYTHON, PLAIN_ROOM, READ, LineScanner
+from parsers._core.swar cimport each, eight_digits, load8, not_digits
 
 cdef enum:
     # FrameBlock flags, see parsers/can/frames.py
@@ -23,6 +24,8 @@ cdef enum:
     EXTENDED_IDS = 0x1FFFFFFF
     STANDARD_IDS = 0x7FF
     REMOTE_FLAG = 0x10  # in the flags column of a CANFD line
+
+    PLAIN_HEAD = 64  # characters up to the data of a line that read_plain takes
 
     NOT_AN_EVENT = FIRST_OWN_REASON
     BAD_TIME
@@ -108,6 +111,101 @@ cdef inline bint same(Word word, const char* text, Py_ssize_t length) noexcept n
     return word.length == length and starts(word, text, length)
 
 
+cdef struct Plain:
+    int64_t t_ns
+    uint32_t number  # of the channel
+    uint32_t can_id
+    uint8_t flags
+    uint8_t length
+    uint64_t payload
+
+
+cdef inline const uint8_t* over_blanks(const uint8_t* at, const uint8_t* most) noexcept nogil:
+    """Behind the blanks; from `most` on the caller gives up."""
+    while at < most and load8(at) == each(0x20):
+        at += 8
+    while at < most and at[0] == 0x20:
+        at += 1
+    return at
+
+
+cdef inline const uint8_t* plain_head(const uint8_t* at, Plain* event) noexcept nogil:
+    """`  0.000396 1  108x            Rx   d 8`: behind it, or NULL when something else stands there."""
+    cdef const uint8_t* most = at + PLAIN_HEAD
+    cdef const uint8_t* first
+    cdef uint64_t fraction, seconds = 0
+    cdef uint32_t can_id = 0
+    cdef int digit
+    at = over_blanks(at, most)
+    if at >= most:
+        return NULL
+    first = at
+    while is_digit(at[0]) and at < first + 10:
+        seconds = seconds * 10 + (at[0] - 0x30)
+        at += 1
+    if at == first or at[0] != 0x2E or seconds > <uint64_t>MAX_SECONDS:
+        return NULL
+    fraction = load8(at + 1)
+    if fraction >> 48 & 0xFF != 0x20:
+        return NULL
+    fraction = fraction << 16 | 0x3030  # six digits as the last of eight
+    if not_digits(fraction):
+        return NULL
+    event.t_ns = <int64_t>seconds * 1000000000 + <int64_t>eight_digits(fraction) * 1000
+    at = over_blanks(at + 7, most)
+    if at >= most or not is_digit(at[0]):
+        return NULL
+    event.number = at[0] - 0x30
+    at += 1
+    if is_digit(at[0]):
+        event.number = event.number * 10 + (at[0] - 0x30)
+        at += 1
+    if at[0] != 0x20:
+        return NULL
+    at = over_blanks(at, most)
+    if at >= most:
+        return NULL
+    first = at
+    while True:
+        digit = ARGUS_HEX[at[0]]
+        if digit < 0 or at == first + 8:
+            break
+        can_id = can_id << 4 | <uint32_t>digit
+        at += 1
+    if at == first:
+        return NULL
+    event.flags = EXTENDED if at[0] == 0x78 else 0
+    if event.flags:
+        at += 1
+    if at[0] != 0x20 or can_id > (<uint32_t>EXTENDED_IDS if event.flags else <uint32_t>STANDARD_IDS):
+        return NULL
+    event.can_id = can_id
+    at = over_blanks(at, most)
+    if at >= most or (at[0] != 0x52 and at[0] != 0x54) or at[1] != 0x78 or at[2] != 0x20:  # Rx or Tx
+        return NULL
+    if at[0] == 0x54:
+        event.flags |= TX
+    at = over_blanks(at + 2, most)
+    if at >= most or at[0] != 0x64 or at[1] != 0x20 or not 0x30 <= at[2] <= 0x38:
+        return NULL
+    event.length = at[2] - 0x30
+    return at + 3
+
+
+cdef inline const uint8_t* plain_data(const uint8_t* at, Plain* event) noexcept nogil:
+    """As many ` 1A` as the length says: behind them, or NULL when something else stands there."""
+    cdef int i, wrong = 0, byte
+    event.payload = 0
+    for i in range(event.length):
+        byte = ARGUS_HEX[at[1]] << 4 | ARGUS_HEX[at[2]]
+        wrong |= byte | (0 if at[0] == 0x20 else -1)
+        event.payload |= <uint64_t><uint8_t>byte << 8 * i
+        at += 3
+    if wrong < 0 or (at[0] != 0x20 and at[0] != 0x0A and at[0] != 0x0D):
+        return NULL
+    return at
+
+
 @cython.final
 cdef class AscScanner(LineScanner):
     """Turns ASC event lines into frames. Python sets `decimal` and `relative` when it meets the header that says so."""
@@ -135,6 +233,59 @@ cdef class AscScanner(LineScanner):
         self.wants_headers = True
         self.wants_status = True
         self.now = 0
+
+    cdef Py_ssize_t read_plain(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+        """Classic data frames with hex numbers and times of six places, also with text such as `Length = ..` behind the data."""
+        cdef Py_ssize_t i = self.columns.count, room = self.columns.capacity
+        cdef uint32_t used = self.columns.used
+        cdef int64_t now = self.now
+        cdef int index = -1
+        cdef uint32_t known = 0
+        cdef const uint8_t* here
+        cdef Plain event
+        if self.decimal:
+            return at
+        while i < room and end - at >= PLAIN_ROOM:
+            here = plain_head(start + at, &event)
+            if here == NULL:
+                break
+            here = plain_data(here, &event)
+            if here == NULL:
+                break
+            if here[0] != 0x0A:
+                here = self.plain_end(here, start + at, start + end)
+                if here == NULL:
+                    break
+            if event.number != known or index < 0:
+                index = self.numbers.index_of(<uint16_t>event.number)
+                if index < 0:
+                    break
+                known = event.number
+            now = event.t_ns + (now if self.relative else 0)
+            self.columns.t_ns[i] = now
+            self.columns.channel[i] = <uint16_t>index
+            self.columns.arbitration_id[i] = event.can_id
+            self.columns.flags[i] = event.flags
+            self.columns.length[i] = event.length
+            self.columns.data_offset[i] = used
+            memcpy(self.columns.data + used, &event.payload, 8)
+            used += 8
+            i += 1
+            at = here + 1 - start
+        self.columns.total += i - self.columns.count
+        self.columns.count = i
+        self.columns.used = used
+        self.now = now
+        return at
+
+    cdef const uint8_t* plain_end(self, const uint8_t* at, const uint8_t* line, const uint8_t* end) noexcept nogil:
+        """The line end behind what follows the data; NULL when a further byte of data stands there, or the line is not ordinary."""
+        cdef const uint8_t* newline = <const uint8_t*>memchr(at, 0x0A, <size_t>(end - at))
+        if newline == NULL or newline - line > self.max_line or memchr(at, 0, <size_t>(newline - at)) != NULL:
+            return NULL
+        while is_blank(at[0]):
+            at += 1
+        return newline if ARGUS_HEX[at[0]] < 0 else NULL
 
     cdef int read_line(self, Cursor* line) noexcept nogil:
         cdef int64_t t_ns = 0

@@ -22,7 +22,7 @@ class Scanner(Protocol):
     def shown(self) -> tuple[int, int] | None: ...
     @property
     def unterminated(self) -> bool: ...
-    def scan(self, window: bytes, at: int, base: int, final: bool) -> int: ...
+    def scan(self, window: bytes | memoryview, at: int, base: int, final: bool) -> int: ...
     def end_of_file(self, size: int) -> None: ...
     def drain_bad(self) -> list[tuple[int, int, int, str, bool]]: ...
 
@@ -41,25 +41,24 @@ def frame_blocks(
 ) -> Iterator[FrameBlock]:
     """The frames of a text log, in blocks. `show` gets the lines that the scanner leaves to Python, with their file offset."""
     base = 0  # file offset of the window
-    carry = b""
+    kept = 0  # bytes of the window before that are read again: a line that was not whole
     while True:
-        chunk = source.read_at(base + len(carry), limits.read_size)
-        window = b"".join((carry, chunk)) if carry else bytes(chunk)
-        final = base + len(window) >= source.size or not len(chunk)
-        at = len(UTF8_MARK) if base == 0 and window.startswith(UTF8_MARK) else 0
+        window = source.read_at(base, kept + limits.read_size)
+        final = base + len(window) >= source.size or len(window) <= kept
+        at = len(UTF8_MARK) if base == 0 and bytes(window[: len(UTF8_MARK)]) == UTF8_MARK else 0
         while at < len(window):
             used = scanner.scan(window, at, base, final)
             drain(scanner, recording)
             if scanner.shown is not None and show is not None:
                 start, end = scanner.shown
-                show(base + start, window[start:end])
+                show(base + start, bytes(window[start:end]))
             if scanner.columns.count == scanner.columns.capacity:
                 yield scanner.columns.take()
             elif used == at:
                 break
             at = used
         base += at
-        carry = window[at:]
+        kept = len(window) - at
         if final:
             break
     scanner.end_of_file(source.size)

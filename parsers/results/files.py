@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,16 @@ class ParquetFile:
     def describe(self, key: str, value: str) -> None:
         """Adds to the file's own key-value metadata; before `close`."""
         self._writer.add_key_value_metadata({key: value})
+
+
+# Not pa.array: it imports pandas where there is one, which takes longer than reading a file.
+
+
+def texts_to_arrow(texts: Sequence[str]) -> pa.Array:
+    """An Arrow array of texts."""
+    data = [text.encode("utf-8", "replace") for text in texts]
+    ends = np.cumsum([0, *map(len, data)]).astype(np.int32)
+    return pa.StringArray.from_buffers(len(data), pa.py_buffer(ends), pa.py_buffer(b"".join(data)))
 
 
 def to_arrow(values: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> pa.Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from parsers.base import Recording
 from parsers.blocks import LEVELS, NO_TIME, WARNING, MessageBlock, MessageList
-from parsers.results.files import ParquetFile
+from parsers.results.files import ParquetFile, texts_to_arrow, to_arrow
 from parsers.results.layout import MESSAGES, TIME_COLUMN
 
 FIRST_KEPT = 500  # of any level, for the summary
@@ -71,9 +71,9 @@ class MessageWriter:
             self._file = ParquetFile(self._directory, MESSAGES, SCHEMA, delta=[TIME_COLUMN], pruned=[TIME_COLUMN])
         self._file.write(
             [
-                pa.array(t_ns, mask=~timed),
-                pa.DictionaryArray.from_arrays(pa.array(block.level.astype(np.int8)), pa.array(LEVELS)),
-                pa.DictionaryArray.from_arrays(pa.array(block.source), pa.array(self._recording.sources, pa.string())),
+                to_arrow(t_ns, timed.view(np.uint8)),
+                pa.DictionaryArray.from_arrays(to_arrow(block.level.astype(np.int8)), texts_to_arrow(LEVELS)),
+                pa.DictionaryArray.from_arrays(to_arrow(block.source), texts_to_arrow(self._recording.sources)),
                 texts,
             ]
         )

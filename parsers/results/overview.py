@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from parsers.results.files import ParquetFile
+from parsers.results.files import ParquetFile, to_arrow
 from parsers.results.layout import OVERVIEW
 
 SMALL_STREAM = 2048  # samples up to which the stream itself is small enough to plot
@@ -171,4 +171,4 @@ def _write_batch(file: ParquetFile, batch: list[tuple[int, int, int, Buckets]]) 
         order = np.lexsort((t0, keys[2], keys[1], keys[0]))
         keys = [key[order] for key in keys]
         columns = [column[order] for column in columns]
-    file.write([pa.array(column) for column in [*keys, *columns]])
+    file.write([to_arrow(column) for column in [*keys, *columns]])
