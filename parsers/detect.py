@@ -28,7 +28,7 @@ _SIGNATURES = (
     (0, b"MDF     ", "an ASAM MDF measurement"),
     (0, b"UnFinMF ", "an unfinished ASAM MDF measurement"),
     (0, b"Generic File", "a compressed or encrypted CANedge log"),
-    (0, b"#ROSBAG V2.0", "a ROS 1 bag"),
+    (0, b"#ROSRECORD", "a ROS bag of a version before 2.0"),
     (0, b"DLT\x01", "a DLT log"),
     (0, b"DLT\x02", "a DLT version 2 log"),
     (0, b"\x89PNG", "a PNG image"),

@@ -10,8 +10,10 @@ from parsers.base import Parser
 from parsers.can.asc import AscParser
 from parsers.can.blf import BlfParser
 from parsers.can.candump import CandumpParser
+from parsers.dlt.dlt import DltParser
 from parsers.errors import Unsupported
 from parsers.mcap.reader import McapParser
+from parsers.rosbag.bag import RosbagParser
 from parsers.ulog.reader import UlogParser
 
 ENTRY_POINTS = "argus.parsers"
@@ -22,7 +24,9 @@ BUILT_IN: dict[str, type[Parser]] = {
     "asc": AscParser,
     "candump": CandumpParser,
     "mcap": McapParser,
+    "rosbag": RosbagParser,
     "ulog": UlogParser,
+    "dlt": DltParser,
 }
 
 

@@ -50,7 +50,7 @@ REASONS = {
 }
 
 CODES = {
-    "bool": COPY_1, "int8": COPY_1, "uint8": COPY_1, "int16": COPY_2, "uint16": COPY_2, "int32": COPY_4, "uint32": COPY_4,
+    "bool": COPY_1, "byte": COPY_1, "int8": COPY_1, "uint8": COPY_1, "int16": COPY_2, "uint16": COPY_2, "int32": COPY_4, "uint32": COPY_4,
     "int64": COPY_8, "uint64": COPY_8, "float64": COPY_8, "float32": FLOAT_32, "time": TIME, "duration": DURATION, "string": TEXT,
 }
 STRUCT_CODE = STRUCT

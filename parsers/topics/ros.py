@@ -12,7 +12,7 @@ from parsers.blocks import SignalSpec
 from parsers.errors import Corrupt, Unsupported
 from parsers.limits import Limits
 from parsers.topics._ros import CODES, DEPTH, REASONS, SHAPE_ARRAY, SHAPE_SEQUENCE, SHAPE_SINGLE, STRUCT_CODE, Plan
-from parsers.topics.decoder import Column, Decoded, MessageBatch, Schema, TextSpans, text_signal
+from parsers.topics.decoder import Column, Decoded, MessageBatch, Schema, TextSpans, TopicDecoder, text_signal
 from parsers.topics.ros_idl import parse_idl
 from parsers.topics.ros_schema import PRIMITIVES, UNREADABLE, Definition, Field, parse_msg
 
@@ -22,6 +22,7 @@ MAX_ELEMENTS = 1 << 28
 
 _WIRE_SIZES = {
     "bool": 1,
+    "byte": 1,
     "int8": 1,
     "uint8": 1,
     "int16": 2,
@@ -36,11 +37,12 @@ _WIRE_SIZES = {
     "duration": 8,
     "string": 4,
 }
+_BYTES = ("byte", "uint8")  # a sequence of these is an image or the like
 _LENGTH = ".length"
 TIME = "t_ns"  # the name that no signal may have
 
 
-def ros_decoder(schema: Schema, limits: Limits) -> RosDecoder:
+def ros_decoder(schema: Schema, limits: Limits) -> TopicDecoder:
     """A decoder for messages of the encodings `ros1` and `cdr`, of a schema in ros1msg, ros2msg or ros2idl.
 
     Raises Unsupported for other schema encodings, Corrupt for a definition that is none.
@@ -102,7 +104,7 @@ class RosDecoder:
         for number in np.nonzero(longest > self._compiled.capacities())[0].tolist():
             if number in self._compiled.sequences:
                 name, capacity = self._compiled.sequences[number]
-                self.left_out[f"{name}[{capacity}] and further"] = "the first messages of the topic have no such elements"
+                self.left_out.setdefault(f"{name}[{capacity}] and further", "the first messages of the topic have no such elements")
 
 
 @dataclass
@@ -196,7 +198,7 @@ class _Compiler:
             if number < 0:
                 break
             column, capacity = (number if index == 0 else column), capacity + 1
-        if sequence and stored and member.type != "uint8":
+        if sequence and stored and member.type not in _BYTES:
             self.sequences[len(self.operations)] = (path, capacity)
         size = _WIRE_SIZES[member.type]
         shape = SHAPE_SEQUENCE if sequence else SHAPE_ARRAY
@@ -261,7 +263,7 @@ class _Compiler:
         assert member.count is not None
         if member.count:
             return member.count if member.count <= self.limits.max_array else 0
-        if member.type == "uint8" or self.longest is None:
+        if member.type in _BYTES or self.longest is None:
             return 0
         return int(self.longest[operation])
 

@@ -13,6 +13,7 @@ MAX_FIELDS = 20_000
 
 PRIMITIVES = {
     "bool": "uint8",
+    "byte": "int8",
     "int8": "int8",
     "uint8": "uint8",
     "int16": "int16",
@@ -39,7 +40,7 @@ UNREADABLE = {
 }
 """Types whose bytes cannot be told apart from those of the next field, and why."""
 
-_ALIASES_1 = {"byte": "int8", "char": "uint8"}  # wiki.ros.org/msg
+_ALIASES_1 = {"char": "uint8"}  # wiki.ros.org/msg
 _ALIASES_2 = {"byte": "uint8", "char": "uint8"}  # design.ros2.org, interface definition: octet and char are 8 bits without a sign
 _HEADERS = {
     False: "uint32 seq\ntime stamp\nstring frame_id",

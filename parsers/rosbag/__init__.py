@@ -1,0 +1,1 @@
+"""ROS 1 bags, version 2.0."""
