@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKER = CORPUS / "tools" / "make_corrupt.py"
 SECONDS = 10
 MEMORY = 512 << 20
-PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "zero_length", "wrong_ext")
+PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "zero_length", "wrong_ext")
 
 needs_corpus = pytest.mark.skipif(not MAKER.is_file(), reason=f"no corpus of real logs at {CORPUS}; set ARGUS_CORPUS to its folder")
 
@@ -93,8 +93,18 @@ FRAMES: dict[str, int | None] = {
     "wrong_ext_bag_as_mcap.mcap": None,
     "wrong_ext_mf4_as_blf.blf": None,
 }
+# The same for log messages.
+MESSAGES: dict[str, int] = {
+    "dlt_bad_magic.dlt": 110,
+    "dlt_doubled.dlt": 2 * 111,
+    "dlt_garbage_between.dlt": 111,
+    "dlt_garbage_tail.dlt": 111,
+    "dlt_len_65535.dlt": 110,
+    "dlt_len_zero.dlt": 110,
+    "dlt_trunc_minus1.dlt": 110,
+}
 # Whole and unharmed as far as the format can tell: joined candump logs only step back in time, CRLF and FD kinds are no damage.
-CLEAN = {"candump_doubled.log", "candump_crlf_bom.log", "candump_fd_kinds.log", "blf_container_size_0.blf", "blf_dlc_255.blf"}
+CLEAN = {"candump_doubled.log", "candump_crlf_bom.log", "candump_fd_kinds.log", "blf_container_size_0.blf", "blf_dlc_255.blf", "dlt_doubled.dlt"}
 
 
 @needs_corpus
@@ -114,6 +124,8 @@ def test_a_damaged_file_is_refused_with_a_reason_or_read_and_flagged(folder: Pat
         return
     if name in FRAMES:
         assert outcome.frames == FRAMES[name]
+    if name in MESSAGES:
+        assert outcome.report["message_count"] == MESSAGES[name]
     if name not in CLEAN and name != "wrong_ext_blf_as_mf4.mf4":
         assert outcome.flagged, outcome.report
 
