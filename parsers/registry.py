@@ -13,6 +13,7 @@ from parsers.can.candump import CandumpParser
 from parsers.dlt.dlt import DltParser
 from parsers.errors import Unsupported
 from parsers.mcap.reader import McapParser
+from parsers.procstat.reader import ProcstatParser
 from parsers.rosbag.bag import RosbagParser
 from parsers.ulog.reader import UlogParser
 
@@ -26,6 +27,7 @@ BUILT_IN: dict[str, type[Parser]] = {
     "mcap": McapParser,
     "rosbag": RosbagParser,
     "ulog": UlogParser,
+    "procstat": ProcstatParser,
     "dlt": DltParser,
 }
 

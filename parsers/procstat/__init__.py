@@ -1,0 +1,1 @@
+"""Pages of /proc/stat that a logger wrote one behind the other."""
