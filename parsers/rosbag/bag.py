@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from parsers.base import MAGIC, Match, Recording
 from parsers.blocks import Block
 from parsers.errors import Corrupt, LimitExceeded, ParseError, Truncated, Unsupported
-from parsers.limits import DEFAULT, KIB, MIB, Limits
+from parsers.limits import DEFAULT, MIB, Limits
 from parsers.rosbag._rosbag import (
     OP_BAG_HEADER,
     OP_CHUNK,
@@ -32,7 +32,7 @@ from parsers.topics.decoder import MessageBatch, Schema
 from parsers.topics.streams import TopicStreams
 
 SIGNATURE = b"#ROSBAG V2.0\n"
-_SMALLEST_WINDOW = 64 * KIB
+_SMALLEST_WINDOW = MIB  # holds so many messages of each topic that a batch of them is worth its making
 _MOST_DEFINITIONS = 16 * MIB  # bytes of the message definitions of one file; those of real bags stay below one
 _MOST_PADDING = 256
 

@@ -5,6 +5,7 @@ ROS 1 messages are packed and little-endian (wiki.ros.org/ROS/Technical Overview
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcpy
@@ -153,8 +154,9 @@ cdef class Plan:
     cdef int32_t op_count
     cdef Py_ssize_t column_count
     cdef object table  # owns ops
-    cdef int32_t* sizes  # bytes of one value of a column; 0 for texts
-    cdef uint8_t* optional
+    cdef list kinds  # numpy type of each column, int64 for texts
+    cdef list masked  # columns that may have no value
+    cdef uint8_t* is_text
     cdef uint8_t** columns
     cdef int64_t** text_lengths
     cdef uint8_t** masks
@@ -163,40 +165,38 @@ cdef class Plan:
     cdef bint cdr
     cdef int64_t most_tail  # bytes that may stand behind the last field
 
-    def __cinit__(self, table, sizes, optional, bint cdr, bint whole, int64_t most_elements):
-        """`table` (int32, operations x FIELDS), `sizes` and `optional` (one entry per column: bytes, 0 for texts; 0 or 1).
+    def __cinit__(self, table, list kinds not None, list optional not None, bint cdr, bint whole, int64_t most_elements):
+        """`table` (int32, operations x FIELDS), `kinds` and `optional` (one entry per column: storage type, None for texts; 0 or 1).
 
         `whole` says that the operations describe a message to its end.
         """
         cdef int32_t[:, ::1] ops = np.ascontiguousarray(table, np.int32)
         cdef Py_ssize_t i
         self.table = np.asarray(ops)
-        if ops.shape[1] != FIELDS or sizeof(Op) != FIELDS * sizeof(int32_t) or len(sizes) != len(optional):
-            raise ValueError("a plan has operations of 10 fields, and as many sizes as marks")
+        if ops.shape[1] != FIELDS or sizeof(Op) != FIELDS * sizeof(int32_t) or len(kinds) != len(optional):
+            raise ValueError("a plan has operations of 10 fields, and as many types as marks")
         self.op_count = <int32_t>ops.shape[0]
         self.ops = <Op*>&ops[0, 0] if self.op_count else NULL
-        self.column_count = len(sizes)
+        self.column_count = len(kinds)
+        self.kinds = [np.dtype(kind or np.int64) for kind in kinds]
+        self.masked = [i for i in range(len(optional)) if optional[i]]
         self.cdr = cdr
         self.most_tail = (CDR_TAIL - 1 if cdr else 0) if whole else 0x7FFFFFFFFFFFFFFF
         self.most_elements = most_elements
         cdef size_t room = <size_t>self.column_count + 1
-        self.sizes = <int32_t*>calloc(room, sizeof(int32_t))
-        self.optional = <uint8_t*>calloc(room, 1)
+        self.is_text = <uint8_t*>calloc(room, 1)
         self.columns = <uint8_t**>calloc(room, sizeof(void*))
         self.text_lengths = <int64_t**>calloc(room, sizeof(void*))
         self.masks = <uint8_t**>calloc(room, sizeof(void*))
         self.longest = <int64_t*>calloc(<size_t>self.op_count + 1, sizeof(int64_t))
-        if (self.sizes == NULL or self.optional == NULL or self.columns == NULL or self.text_lengths == NULL or self.masks == NULL
-                or self.longest == NULL):
+        if self.is_text == NULL or self.columns == NULL or self.text_lengths == NULL or self.masks == NULL or self.longest == NULL:
             raise MemoryError
         for i in range(self.column_count):
-            self.sizes[i] = sizes[i]
-            self.optional[i] = optional[i]
+            self.is_text[i] = kinds[i] is None
         self.check()
 
     def __dealloc__(self):
-        free(self.sizes)
-        free(self.optional)
+        free(self.is_text)
         free(self.columns)
         free(self.text_lengths)
         free(self.masks)
@@ -413,36 +413,29 @@ cdef class Plan:
             const int64_t[::1] t_ns not None):
         """Reads messages: (times, columns, text lengths, masks, failed, reason number).
 
-        `columns` are byte arrays to be viewed as the type of their storage (int64 offsets for texts, whose lengths stand in the other
-        list), cut to the rows that were read; a mask is None where all rows are valid.
+        A column has its storage type, for texts int64 offsets, whose lengths stand in the other list; all are cut to the rows that were
+        read. A mask is None where all rows are valid.
         """
         cdef Py_ssize_t n = offset.shape[0], row = 0, i, j
-        cdef int64_t room
         cdef int reason, first_reason = READ
         cdef int64_t failed = 0
         check_messages(data, offset, length)
         if t_ns.shape[0] != n:
             raise ValueError("times and messages differ in number")
-        cdef int64_t total = 0
-        starts = []
-        for i in range(self.column_count):
-            starts.append(total)
-            room = (self.sizes[i] or 16) * n
-            total += (room + 7) & ~7
-        buffer = np.empty(total, np.uint8)
-        masked = [i for i in range(self.column_count) if self.optional[i]]
-        mask_buffer = np.zeros((len(masked), n), np.uint8)
+        columns = [np.empty(n, kind) for kind in self.kinds]
+        lengths = [np.empty(n, np.int64) if self.is_text[i] else None for i in range(self.column_count)]
+        masks = [None] * self.column_count
+        mask_buffer = np.zeros((len(self.masked), n), np.uint8)
         times = np.empty(n, np.int64)
         cdef int64_t[::1] out_times = times
-        cdef uint8_t[::1] out = buffer
         cdef uint8_t[:, ::1] mask_out = mask_buffer
         cdef const uint8_t* start = &data[0] if data.shape[0] else NULL
         if n:
             for i in range(self.column_count):
-                self.columns[i] = &out[0] + <int64_t>starts[i]
-                self.text_lengths[i] = <int64_t*>self.columns[i] + n
+                self.columns[i] = <uint8_t*>memory_of(columns[i])
+                self.text_lengths[i] = <int64_t*>memory_of(lengths[i]) if self.is_text[i] else NULL
                 self.masks[i] = NULL
-            for j, i in enumerate(masked):
+            for j, i in enumerate(self.masked):
                 self.masks[i] = &mask_out[j, 0]
         with nogil:
             for i in range(n):
@@ -455,15 +448,23 @@ cdef class Plan:
                     if first_reason == READ:
                         first_reason = reason
                     self.forget(row)
-        columns, lengths, masks = [], [], [None] * self.column_count
-        for i in range(self.column_count):
-            at = starts[i]
-            columns.append(buffer[at : at + (self.sizes[i] or 8) * row])
-            lengths.append(None if self.sizes[i] else buffer[at + 8 * n : at + 8 * (n + row)].view(np.int64))
-        for j, i in enumerate(masked):
+        if row < n:
+            times = times[:row]
+            columns = [column[:row] for column in columns]
+            lengths = [None if column is None else column[:row] for column in lengths]
+        for j, i in enumerate(self.masked):
             if row and memchr(&mask_out[j, 0], 0, <size_t>row) != NULL:
                 masks[i] = mask_buffer[j, :row]
-        return times[:row], columns, lengths, masks, failed, first_reason
+        return times, columns, lengths, masks, failed, first_reason
+
+
+cdef void* memory_of(array) except NULL:
+    """Where the values of an array that owns them begin."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_WRITABLE)
+    cdef void* at = view.buf
+    PyBuffer_Release(&view)
+    return at
 
 
 cdef int check_messages(const uint8_t[::1] data, const int64_t[::1] offset, const int64_t[::1] length) except -1:

@@ -79,6 +79,7 @@ class RosDecoder:
         self._compiled = compiled
         self._plan: Plan = compiled.plan()
         self.signals: list[SignalSpec] = compiled.signals
+        self._texts = [index for index, text in enumerate(compiled.texts) if text]
         self.left_out.update(compiled.left_out)
 
     def learn(self, sample: MessageBatch) -> None:
@@ -88,13 +89,13 @@ class RosDecoder:
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """The rows of the messages that can be read."""
-        t_ns, pieces, text_lengths, masks, failed, reason = self._plan.run(batch.data, batch.offset, batch.length, batch.t_ns)
+        t_ns, values, text_lengths, masks, failed, reason = self._plan.run(batch.data, batch.offset, batch.length, batch.t_ns)
         if failed:
             self.failed += failed
             self.failed_reason = self.failed_reason or REASONS[reason]
-        columns: list[Column] = []
-        for signal, piece, lengths in zip(self.signals, pieces, text_lengths, strict=True):
-            columns.append(piece.view(signal.storage) if lengths is None else TextSpans(batch.data, piece.view(np.int64), lengths))
+        columns: list[Column] = values
+        for index in self._texts:
+            columns[index] = TextSpans(batch.data, values[index], text_lengths[index])
         if self._compiled.sequences:
             self._note_longer()
         return Decoded(t_ns, columns, masks)
@@ -132,8 +133,8 @@ class _Compiler:
     def plan(self) -> Plan:
         """What runs."""
         table = np.array(self.operations, np.int32).reshape(len(self.operations), 10)
-        sizes = [0 if text else np.dtype(signal.storage).itemsize for signal, text in zip(self.signals, self.texts, strict=True)]
-        return Plan(table, sizes, self.optional, self.cdr, self.whole, self.limits.max_array)
+        kinds = [None if text else signal.storage for signal, text in zip(self.signals, self.texts, strict=True)]
+        return Plan(table, kinds, self.optional, self.cdr, self.whole, self.limits.max_array)
 
     def capacities(self) -> NDArray[np.int64]:
         """Of each operation the elements that are signals."""
