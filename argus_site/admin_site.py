@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 SECTIONS = {
     "Work": (("batches", "Batch"), ("diagnosis", "Finding"), ("files", "File")),
     "Fleet": (("vehicles", "Vehicle"), ("vehicles", "Fleet"), ("vehicles", "Platform")),
-    "Decoding and rules": (("vehicles", "SignalDatabase"), ("diagnosis", "SignalLimit")),
+    "Decoding and rules": (("vehicles", "SignalDatabase"), ("diagnosis", "SignalLimit"), ("diagnosis", "KnownCode")),
     "Access and audit": (("events", "Event"), ("vehicles", "ApiToken"), ("auth", "User"), ("auth", "Group")),
 }
 # The queue's rows are signed pickles: whoever could edit one would run code as a worker. Nobody needs them as rows.

@@ -15,6 +15,7 @@ from common.errors import NotFound
 from diagnosis.engine import Diagnosis, diagnose
 from diagnosis.evidence import Evidence, FileFact, Limit
 from diagnosis.findings import SEVERITIES
+from diagnosis.known_codes import facts_of
 from diagnosis.models import Finding, SignalLimit
 from events.models import EventType
 from events.record import record
@@ -77,6 +78,7 @@ def evidence_of(batch: Batch) -> Evidence:
             for file in File.objects.current().filter(batch=batch).order_by("created_at", "pk")
         ],
         has_database=bool(databases_for(batch.vehicle.platform_id, batch.software)),
+        code_facts=facts_of((row["code"] for row in statistics["fault_codes"]), batch.vehicle.platform_id),
         series=lambda stream, signal: results.series(readable, stream, signal),
     )
 

@@ -1,20 +1,26 @@
-"""Findings (read-only) and signal limits (edited here) in the admin."""
+"""Findings (read-only), signal limits and known fault codes (edited here) in the admin."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from common.display import NOTHING, count, number, pill, utc, visible
+from common.errors import ArgusError
 from common.lookups import BoundedLookups
 from common.records import GivenFilter, RecordAdmin
-from diagnosis.models import Finding, FindingSeverity, SignalLimit
+from diagnosis.forms import CodeTableForm, KnownCodeForm
+from diagnosis.known_codes import import_codes
+from diagnosis.models import Finding, FindingSeverity, KnownCode, SignalLimit
+from events.actors import user_actor
 
 
 class SeverityFilter(admin.SimpleListFilter):
@@ -145,3 +151,69 @@ class SignalLimitAdmin(BoundedLookups):
     def severity_column(self, limit: SignalLimit) -> SafeString:
         """Pill."""
         return pill(limit.severity, limit.severity)
+
+
+@admin.register(KnownCode)
+class KnownCodeAdmin(BoundedLookups):
+    """Codes apply from the next diagnosis on, as limits do."""
+
+    form = KnownCodeForm
+    list_display = ("code", "text_column", "platform_column", "severity_column", "action_column")
+    list_filter = ("severity", "platform")
+    list_select_related = ("platform",)
+    search_fields = ("code", "text")
+    search_help_text = "Part of a code or of its text"
+    show_full_result_count = False
+    ordering = ("code", "platform")
+    change_list_template = "admin/diagnosis/knowncode/change_list.html"
+
+    @admin.display(description="Meaning", ordering="text")
+    def text_column(self, known: KnownCode) -> str:
+        """What it means."""
+        return visible(known.text)
+
+    @admin.display(description="Platform", ordering="platform")
+    def platform_column(self, known: KnownCode) -> str:
+        """Empty means every platform."""
+        return visible(known.platform) if known.platform else "all platforms"
+
+    @admin.display(description="Severity", ordering="severity")
+    def severity_column(self, known: KnownCode) -> SafeString | str:
+        """Pill; empty is left to the kind of the code."""
+        return pill(known.severity, known.severity) if known.severity else NOTHING
+
+    @admin.display(description="What to do")
+    def action_column(self, known: KnownCode) -> str:
+        """What to do about it."""
+        return visible(known.action) or NOTHING
+
+    def get_urls(self) -> list[URLPattern]:
+        """The import."""
+        return [path("import/", self.admin_site.admin_view(self.import_view), name="diagnosis_knowncode_import"), *super().get_urls()]
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        """A table of codes, taken whole or not at all."""
+        if not (self.has_add_permission(request) and self.has_change_permission(request)):
+            raise PermissionDenied
+        form = CodeTableForm(request.POST or None, request.FILES or None)
+        if request.method == "POST" and form.is_valid():
+            platform = form.cleaned_data["platform"]
+            try:
+                done = import_codes(form.cleaned_data["file"].read(), platform.pk if platform else None, actor=user_actor(request.user))
+            except ArgusError as error:
+                form.add_error("file", error.detail)
+            else:
+                messages.success(
+                    request, f"{count(done.added)} codes are new, {count(done.changed)} were known and say now what the table says."
+                )
+                return HttpResponseRedirect(reverse("admin:diagnosis_knowncode_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Import fault codes",
+            "form": form,
+            "opts": self.opts,
+            "button": "Import",
+            "hint": "A CSV table whose first line names the columns: code, text and, if you have them, severity and action. "
+            "Codes are written P1234, U0100-87, SPN 110 or SPN 110 FMI 0.",
+        }
+        return TemplateResponse(request, "admin/simple_form.html", context)

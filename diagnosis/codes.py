@@ -325,13 +325,15 @@ def is_standard(code: str) -> bool:
     return digit == "0" or (system == "U" and digit == "3")
 
 
-def of_j2012(code: str) -> Meaning:
-    """The meaning of an OBD-II code (`P0301`) or a UDS code with its failure type (`P0301-00`)."""
+def of_j2012(code: str, own: str = "") -> Meaning:
+    """The meaning of an OBD-II code (`P0301`) or a UDS code with its failure type (`P0301-00`); `own` is the operator's text for it."""
     base, _, failure = code.partition("-")
     system = SYSTEMS.get(base[:1])
     if system is None or len(base) != 5:
         return Meaning("unknown code", WARNING, "Look the code up in the service manual.")
-    if not is_standard(base):
+    if own:
+        text, action = own, ACTIONS[base[0]]
+    elif not is_standard(base):
         text = f"{system} code of the maker"
         action = "Look the code up in the service manual of the vehicle's maker; it means something else in each make."
     else:
@@ -343,10 +345,12 @@ def of_j2012(code: str) -> Meaning:
     return Meaning(text, SEVERE.get(base, WARNING), action)
 
 
-def of_j1939(spn: int, fmi: int) -> Meaning:
-    """The meaning of a suspect parameter number with its failure mode."""
+def of_j1939(spn: int, fmi: int, own: str = "") -> Meaning:
+    """The meaning of a suspect parameter number with its failure mode; `own` is the operator's name of the parameter."""
     severity = ERROR if fmi in MOST_SEVERE_MODES else WARNING
     mode = FAILURE_MODES.get(fmi, "reserved failure mode")
+    if own:
+        return Meaning(f"{own}: {mode}", severity, "Check the component that the parameter is measured at, its plug and its wiring.")
     return Meaning(f"parameter {spn}: {mode}", severity, "Look the parameter number up in the maker's list, then check that component.")
 
 

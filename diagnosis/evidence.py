@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,16 @@ class Limit:
     severity: str
     action: str = ""
     of_platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFact:
+    """What the operator has written down for a fault code (`P1234`, `U0100-87`, `SPN 110`, `SPN 110 FMI 0`); empty is not said."""
+
+    code: str
+    text: str
+    severity: str = ""
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Evidence:
     limits: Sequence[Limit] = ()
     files: Sequence[FileFact] = ()
     has_database: bool = True
+    code_facts: Mapping[str, CodeFact] = field(default_factory=dict)
     series: Callable[[str, str], Iterable[Block]] = field(default=no_series, repr=False)
 
     @property

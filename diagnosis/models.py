@@ -83,3 +83,25 @@ class SignalLimit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.signal}: {'' if self.low is None else self.low} … {'' if self.high is None else self.high}"
+
+
+class KnownCode(models.Model):
+    """What a fault code means, as the operator knows it: codes of makers, names of J1939 parameters. For one platform or for all."""
+
+    platform = models.ForeignKey("vehicles.Platform", null=True, blank=True, on_delete=models.CASCADE, related_name="known_codes")
+    code = models.CharField(max_length=32, help_text="P1234, U0100-87, SPN 110, SPN 110 FMI 0")
+    text = models.CharField(max_length=200, help_text="what it means, in a few words")
+    severity = models.CharField(
+        max_length=8, choices=FindingSeverity.choices, blank=True, help_text="how bad it is; empty leaves it to the kind of the code"
+    )
+    action = models.CharField(max_length=500, blank=True, help_text="what to do about it")
+
+    class Meta:
+        ordering = ["code"]
+        constraints = [
+            models.UniqueConstraint(fields=["platform", "code"], name="known_code_once_per_platform"),
+            models.UniqueConstraint(fields=["code"], condition=Q(platform__isnull=True), name="known_code_once_for_all_platforms"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"

@@ -28,6 +28,7 @@ class EventType(models.TextChoices):
     TOKEN_CREATED = "TokenCreated"  # noqa: S105
     TOKEN_REVOKED = "TokenRevoked"  # noqa: S105
     DATABASE_ADDED = "SignalDatabaseAdded"
+    CODES_IMPORTED = "FaultCodesImported"
 
 
 class Event(models.Model):

@@ -144,7 +144,9 @@ class BatchTotals:
                 self.fault_codes[key] = {**code, "file": result.file_id}
             return
         if code["last_ns"] >= seen["last_ns"]:
-            seen["occurrence_count"], seen["file"] = code["occurrence_count"], result.file_id
+            seen |= {"occurrence_count": code["occurrence_count"], "status_byte": code["status_byte"], "file": result.file_id}
+            seen["severity"] = code["severity"] or seen["severity"]
+            seen["records"] = code["records"] or seen["records"]
         seen["count"] += code["count"]
         seen["first_ns"] = min(seen["first_ns"], code["first_ns"])
         seen["last_ns"] = max(seen["last_ns"], code["last_ns"])

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from diagnosis import codes
 from diagnosis.codes import Meaning
-from diagnosis.evidence import Evidence, Json
+from diagnosis.evidence import CodeFact, Evidence, Json
 from diagnosis.findings import CRITICAL, ERROR, INFO, LISTED, WARNING, FoundFinding, length, listed, milder, moment, times, worse
 
 RULE = "fault_codes"
-VERSION = "1"
+VERSION = "2"
 TITLE = "fault codes of control units"
 
 PROTOCOLS = {"obd2": "OBD-II", "uds": "UDS", "j1939": "J1939"}
 STATUSES = ("active", "permanent", "stored", "pending", "previously_active")  # the gravest first
 LAMPS = {"red_stop": "red stop lamp", "mil": "malfunction lamp", "amber_warning": "amber warning lamp", "protect": "protection lamp"}
 LAMP_SEVERITY = {"red_stop": CRITICAL, "mil": ERROR, "amber_warning": WARNING, "protect": WARNING}
+UDS_SEVERITY = {"check_immediately": CRITICAL, "check_at_next_halt": ERROR, "maintenance": WARNING}
 SPN = re.compile(r"SPN (\d+) FMI (\d+)")
 
 
@@ -31,16 +33,27 @@ def find(evidence: Evidence) -> Iterator[FoundFinding]:
         yield _finding(evidence, protocol, code, source, channel, rows)
 
 
-def meaning_of(protocol: str, code: str) -> Meaning:
-    """What is known of the code."""
+def meaning_of(protocol: str, code: str, names: Mapping[str, CodeFact]) -> Meaning:
+    """What is known of the code: what the operator has written down for it, else what the standards say."""
     if protocol == "j1939":
         match = SPN.fullmatch(code)
-        return codes.of_j1939(int(match[1]), int(match[2])) if match else Meaning("unknown code", WARNING, "")
-    return codes.of_j2012(code)
+        if match is None:
+            return Meaning("unknown code", WARNING, "")
+        whole, part = names.get(code), names.get(f"SPN {match[1]}")
+        known = codes.of_j1939(int(match[1]), int(match[2]), part.text if part else "")
+    else:
+        base, _, failure = code.partition("-")
+        whole, part = names.get(code) if failure else None, names.get(base)
+        known = codes.of_j2012(code, part.text if part else "")
+    for fact in (part, whole):  # what is said of exactly this code wins
+        if fact is not None:
+            known = replace(known, severity=fact.severity or known.severity, action=fact.action or known.action)
+    return known if whole is None else replace(known, text=whole.text)
 
 
 def severity_of(protocol: str, meaning: Meaning, rows: list[Json]) -> str:
-    """How grave a code is: by what it means, one step milder while it is only pending, and by the lamps that were on with it.
+    """How grave a code is: by what it means, one step milder while it is only pending, by the severity that the control unit gives it
+    (UDS) and by the lamps that were on with it.
 
     What is no longer active is for information. Of OBD-II codes no lamps are known.
     """
@@ -50,6 +63,8 @@ def severity_of(protocol: str, meaning: Meaning, rows: list[Json]) -> str:
     severity = meaning.severity
     if statuses <= {"pending", "previously_active"}:
         severity = milder(severity)
+    for told in {row.get("severity") for row in rows} & UDS_SEVERITY.keys():
+        severity = worse(severity, UDS_SEVERITY[str(told)])
     for lamp in lamps_on(rows):
         severity = worse(severity, LAMP_SEVERITY.get(lamp, WARNING))
     return severity
@@ -66,7 +81,7 @@ def _rank(status: str) -> int:
 
 
 def _finding(evidence: Evidence, protocol: str, code: str, source: str, channel: str, rows: list[Json]) -> FoundFinding:
-    meaning = meaning_of(protocol, code)
+    meaning = meaning_of(protocol, code, evidence.code_facts)
     first, last = min(row["first_ns"] for row in rows), max(row["last_ns"] for row in rows)
     statuses = [row["status"].replace("_", " ") for row in rows]
     count = sum(row["count"] for row in rows)
@@ -97,8 +112,15 @@ def _finding(evidence: Evidence, protocol: str, code: str, source: str, channel:
             "channel": channel,
             "text": meaning.text,
             "lamps": lamps,
+            "records": [record for row in rows for record in row.get("records", [])][:LISTED],
             "states": [
-                {"status": row["status"], "first_ns": row["first_ns"], "last_ns": row["last_ns"], "count": row["count"]}
+                {
+                    "status": row["status"],
+                    "status_byte": row.get("status_byte"),
+                    "first_ns": row["first_ns"],
+                    "last_ns": row["last_ns"],
+                    "count": row["count"],
+                }
                 for row in rows[:LISTED]
             ],
         },

@@ -199,6 +199,12 @@ _SUMMARY = _object(
             last_ns=_TIME,
             occurrence_count=_maybe(_COUNT),
             lamps=_maybe(_mapping(_maybe(_boolean), 8)),
+            status_byte=_maybe(_integer(0, 255)),
+            severity=_maybe(_text(20, re.compile("check_immediately|check_at_next_halt|maintenance"))),
+            records=_list(
+                _object(kind=_text(8, re.compile("snapshot|extended")), number=_integer(0, 255), data=_text(1024, re.compile("[0-9a-f]*"))),
+                16,
+            ),
         ),
         MAX_FAULT_CODES,
     ),

@@ -210,13 +210,16 @@ class TestNames:
 
 def code(**fields: Any) -> dict[str, Any]:
     row = {"protocol": "obd2", "code": "P0301", "status": "stored", "source": "7e8", "channel": "can0", "count": 1}
-    return {**row, "first_ns": START, "last_ns": START, "occurrence_count": None, "lamps": None, **fields}
+    told = {"status_byte": None, "severity": None, "records": []}
+    return {**row, "first_ns": START, "last_ns": START, "occurrence_count": None, "lamps": None, **told, **fields}
 
 
 def test_fault_codes_of_all_files_are_added_up(tmp_path: Path) -> None:
     times, values = every(SECOND, 5), np.arange(5)
-    first = code(count=3, first_ns=START + 5, last_ns=START + 9, occurrence_count=1, lamps={"mil": False, "protect": None})
-    second = code(count=4, first_ns=START + 20, last_ns=START + 30, occurrence_count=7, lamps={"mil": True, "protect": None})
+    stored = [{"kind": "snapshot", "number": 1, "data": "00ff"}]
+    first = code(count=3, first_ns=START + 5, last_ns=START + 9, occurrence_count=1, lamps={"mil": False, "protect": None}, status_byte=8)
+    second = code(count=4, first_ns=START + 20, last_ns=START + 30, occurrence_count=7, lamps={"mil": True, "protect": None}, status_byte=9)
+    first |= {"severity": "maintenance", "records": stored}
     results = [
         decode(tmp_path / "a", {"Whole": (times, values)}, fault_codes=(first, code(code="P0420"))),
         decode(tmp_path / "b", {"Whole": (times, values)}, fault_codes=(second, code(status="pending", first_ns=START + 1))),
@@ -227,6 +230,7 @@ def test_fault_codes_of_all_files_are_added_up(tmp_path: Path) -> None:
     joined = rows[-1]
     assert (joined["first_ns"], joined["last_ns"], joined["occurrence_count"], joined["file"]) == (START + 5, START + 30, 7, "id-b")
     assert joined["lamps"] == {"mil": True, "protect": None}
+    assert (joined["status_byte"], joined["severity"], joined["records"]) == (9, "maintenance", stored)
 
 
 def test_frames_ids_and_coverage_are_added_up(tmp_path: Path) -> None:

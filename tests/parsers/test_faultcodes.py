@@ -267,3 +267,51 @@ def test_the_real_dm1_log_gives_its_fault() -> None:
     lines = (CORPUS / "candump" / "pretty_j1939__test_dm1.log").read_text().split()
     rows = [frame(text, i) for i, text in enumerate(lines[2::3])]
     assert brief(collect(rows)) == [("j1939", "SPN 91 FMI 3", "active", "00", "can0")]
+
+
+@pytest.mark.parametrize(
+    ("message", "severity"),
+    [
+        ("5908ff8000c1001208", "check_immediately"),
+        ("5909ff6000c1001208", "check_at_next_halt"),
+        ("5908ff2000c1001208", "maintenance"),
+        ("5908ff0000c1001208", None),
+        ("594233ffff0480c1001209", "check_immediately"),
+        ("5902ffc1001209", None),
+    ],
+)
+def test_the_severity_that_a_control_unit_gives_is_kept(message: str, severity: str | None) -> None:
+    (row,) = collect(isotp("7E9", bytes.fromhex(message)))
+    assert row["severity"] == severity
+
+
+def test_snapshots_and_extended_data_are_kept_beside_their_code() -> None:
+    messages = [
+        "5902ffc1001209",
+        "5904c1001209" + "01" + "02" + "f40c1b80" + "f4056e",
+        "5906c1001208" + "10" + "2a",
+        "5904c1001209" + "02" + "01f40d00",
+    ]
+    (row,) = [
+        row for row in collect([each for text in messages for each in isotp("7E9", bytes.fromhex(text))]) if row["status"] == "active"
+    ]
+    assert (row["count"], row["status_byte"]) == (3, 9)
+    assert row["records"] == [
+        {"kind": "snapshot", "number": 1, "data": "02f40c1b80f4056e"},
+        {"kind": "snapshot", "number": 2, "data": "01f40d00"},
+    ]
+
+
+def test_of_a_record_the_last_content_counts_and_records_are_bounded() -> None:
+    codes = FaultCodes()
+    for number in range(300):
+        record = uds.Record("extended", number % 200, bytes([number % 256]) * 1000)
+        codes.add(FaultCode("uds", "U0100-12", "active", records=(record,)), "7e9", "can0", number, number)
+    (row,) = codes.to_json()
+    assert [record["number"] for record in row["records"]] == list(range(16))
+    assert row["records"][0]["data"] == "c8" * 512
+
+
+def test_a_report_without_records_behind_the_code_has_none() -> None:
+    assert uds.read_dtcs(bytes.fromhex("5904c1001209"))[0].records == ()
+    assert uds.read_dtcs(bytes.fromhex("5904c100120901"))[0].records == ()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from diagnosis.codes import FAILURE_MODES, SEVERE, TEXTS, is_standard, of_j1939, of_j2012
+from diagnosis.evidence import CodeFact
 from diagnosis.findings import CRITICAL, ERROR, INFO, WARNING, FoundFinding
 from diagnosis.rules.fault_codes import find
 from tests.diagnosis.cases import SECOND, START, Case
@@ -136,3 +138,49 @@ def test_a_recording_without_a_date_counts_from_its_start() -> None:
     case.fault_codes = [row(first_ns=5 * SECOND, last_ns=5 * SECOND)]
     (finding,) = find(case.evidence())
     assert finding.sentence.endswith("first at 5 s after the start.")
+
+
+@pytest.mark.parametrize(
+    ("told", "severity"), [("check_immediately", CRITICAL), ("check_at_next_halt", ERROR), ("maintenance", WARNING), (None, WARNING)]
+)
+def test_the_severity_that_a_control_unit_gives_raises_that_of_the_code(told: str | None, severity: str) -> None:
+    (finding,) = found(
+        row("C1234-12", "active", protocol="uds", severity=told, status_byte=9, records=[{"kind": "snapshot", "number": 1, "data": "00"}])
+    )
+    assert finding.severity == severity
+    assert finding.details["records"] == [{"kind": "snapshot", "number": 1, "data": "00"}]
+    assert finding.details["states"][0]["status_byte"] == 9
+
+
+KNOWN = {
+    fact.code: fact
+    for fact in (
+        CodeFact("P1234", "tank heater relay"),
+        CodeFact("P1234-13", "tank heater relay unplugged", "error", "Plug it in."),
+        CodeFact("SPN 110", "coolant temperature"),
+        CodeFact("SPN 94 FMI 18", "fuel filter blocked", "critical", "Change the filter."),
+        CodeFact("P0301", "own words"),
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "code", "text", "severity", "action"),
+    [
+        ("obd2", "P1234", "tank heater relay", WARNING, "Read the freeze frame"),
+        ("uds", "P1234-12", "tank heater relay, short to battery", WARNING, "Read the freeze frame"),
+        ("uds", "P1234-13", "tank heater relay unplugged", ERROR, "Plug it in."),
+        ("obd2", "P0301", "own words", ERROR, "Read the freeze frame"),
+        ("obd2", "P1235", "powertrain code of the maker", WARNING, "Look the code up"),
+        ("j1939", "SPN 110 FMI 0", "coolant temperature: above normal, most severe", ERROR, "Check the component"),
+        ("j1939", "SPN 94 FMI 18", "fuel filter blocked", CRITICAL, "Change the filter."),
+        ("j1939", "SPN 94 FMI 1", "parameter 94: below normal, most severe", ERROR, "Look the parameter"),
+    ],
+)
+def test_what_the_operator_knows_of_a_code_is_told(protocol: str, code: str, text: str, severity: str, action: str) -> None:
+    case = Case()
+    case.fault_codes = [row(code, "active", protocol=protocol)]
+    (finding,) = find(replace(case.evidence(), code_facts=KNOWN))
+    assert f"({text})" in finding.sentence
+    assert finding.severity == severity
+    assert finding.action.startswith(action)
