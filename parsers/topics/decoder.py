@@ -81,6 +81,15 @@ def is_text(signal: SignalSpec) -> bool:
     return signal.storage == "int32" and signal.choices == {}
 
 
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, or with underscores behind it when another signal of the stream has it, or time has; adds it to those taken."""
+    name = name or "_"
+    while name in taken or name == "t_ns":
+        name += "_"
+    taken.add(name)
+    return name
+
+
 class TopicDecoder(Protocol):
     """Turns the messages of one schema into columns. One decoder serves one stream, from its first message to its last.
 
@@ -92,10 +101,13 @@ class TopicDecoder(Protocol):
     signals: list[SignalSpec]
     failed: int
     failed_reason: str
-    left_out: dict[str, str]
 
     needs_sample: bool = False
     """Whether `learn` is to be called, once and before `decode`, with the first messages (SAMPLE_MESSAGES or SAMPLE_BYTES of them)."""
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Fields without a signal, or without some of their values, and why."""
 
     def learn(self, sample: MessageBatch) -> None:
         """Finds the signals of messages without a schema in the first of them, which come again to `decode`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from parsers.errors import ParseError, Unsupported
 from parsers.limits import DEFAULT, Limits
 from parsers.topics.decoder import DecoderFactory, Schema, TopicDecoder
+from parsers.topics.json import json_decoder
 from parsers.topics.ros import ros_decoder
 
 DECODERS: dict[str, DecoderFactory] = {
+    "json": json_decoder,
     "ros1": ros_decoder,
     "cdr": ros_decoder,
 }

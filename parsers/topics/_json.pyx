@@ -1,0 +1,703 @@
+"""Reads JSON messages into columns: a tree of the keys that are known, and one pass over each message without the GIL."""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from parsers._core.cursor cimport MAX_SECONDS, Cursor, cursor_over
+from parsers.topics._jsontext cimport (
+    NOT_JSON,
+    READ,
+    REPEATED,
+    TOO_DEEP,
+    Number,
+    read_number,
+    skip_space,
+    skip_value,
+    string_end,
+    unescape,
+    word,
+)
+
+import numpy as np
+
+cdef enum:
+    MAX_DEPTH = 32
+    MAX_LATE = 256  # names kept of keys that come after the beginning
+    MAX_REPEATED = 64  # repeated keys in one message
+    BLOB = 1000  # characters of a text without a space that is no text
+
+    # What was seen of a node
+    SEEN_NUMBER = 1
+    SEEN_FRACTION = 2
+    SEEN_LARGE = 4  # a whole number that float64 does not hold exactly
+    SEEN_BOOL = 8
+    SEEN_TEXT = 16
+    SEEN_OBJECT = 32
+    SEEN_ARRAY = 64
+    SEEN_BLOB = 128
+    SEEN_DEEP = 256
+    SEEN_HUGE = 512  # a whole number beyond int64
+
+    # What a column holds
+    FLOAT = 1
+    INT = 2
+    BOOL = 3
+    TEXT = 4
+    SECONDS = 5
+    NANOSECONDS = 6
+
+SEEN = {
+    "number": SEEN_NUMBER,
+    "fraction": SEEN_FRACTION,
+    "large": SEEN_LARGE,
+    "bool": SEEN_BOOL,
+    "text": SEEN_TEXT,
+    "object": SEEN_OBJECT,
+    "array": SEEN_ARRAY,
+    "blob": SEEN_BLOB,
+    "deep": SEEN_DEEP,
+    "huge": SEEN_HUGE,
+}
+COLUMN_FLOAT, COLUMN_INT, COLUMN_BOOL, COLUMN_TEXT, COLUMN_SECONDS, COLUMN_NANOSECONDS = FLOAT, INT, BOOL, TEXT, SECONDS, NANOSECONDS
+REASONS = {NOT_JSON: "not JSON", TOO_DEEP: "nested too deeply", REPEATED: "repeats its keys too often"}
+
+
+cdef struct Node:
+    int32_t parent
+    int32_t first_child
+    int32_t last_child
+    int32_t next
+    int32_t guess  # child expected next, while a message is read
+    uint32_t hash
+    int64_t key  # offset in the key text; for an element, its number
+    int32_t key_length  # -1 for an element of an array
+    int32_t seen
+    int32_t kind  # of the column, 0 when there is none
+    int32_t column
+    int32_t length_column  # of an array
+    int32_t most  # elements seen in one message
+    int64_t late  # values that came without a column
+    int64_t stamp  # the message it was last met in
+
+
+cdef struct Out:
+    double* floats
+    int64_t* ints
+    uint8_t* bools
+    int64_t* offsets
+    int64_t* lengths
+    uint8_t* mask
+
+
+@cython.final
+cdef class JsonTree:
+    """The keys of a topic's messages as a tree; number 0 is the message itself. At most `most_nodes` nodes.
+
+    First it learns from messages and from `child`, `element` and `see`; then columns are given to nodes, and `decode` fills them.
+    """
+
+    cdef Node* nodes
+    cdef int32_t* slots
+    cdef uint8_t* keys
+    cdef uint8_t* scratch
+    cdef int64_t count, room, most_nodes, slot_count, keys_used, keys_room, scratch_room
+    cdef int64_t max_array
+    cdef bint learning
+    cdef int late_count
+    cdef int repeated
+    cdef int64_t row, stamp
+    cdef bint touched  # the message has given a value
+    cdef readonly int64_t misfits  # values that their column cannot hold
+    cdef Out* out
+    cdef int64_t column_count
+    cdef uint8_t* arena
+    cdef int64_t arena_used
+
+    def __cinit__(self, int64_t most_nodes, int64_t max_array):
+        self.most_nodes = most_nodes + 1
+        self.max_array = max_array
+        self.learning = True
+        self.row = 0
+        self.slot_count = 64
+        self.slots = <int32_t*>calloc(<size_t>self.slot_count, sizeof(int32_t))
+        if self.slots == NULL:
+            raise MemoryError
+        if self.add(-1, NULL, 0, 0, 0) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.nodes)
+        free(self.slots)
+        free(self.keys)
+        free(self.scratch)
+        free(self.out)
+
+    # --- the tree
+
+    cdef bint rehash(self) noexcept nogil:
+        cdef int64_t slot_count = 2 * self.slot_count
+        cdef int32_t* slots = <int32_t*>calloc(<size_t>slot_count, sizeof(int32_t))
+        cdef int64_t i, slot
+        if slots == NULL:
+            return False
+        free(self.slots)
+        self.slots = slots
+        self.slot_count = slot_count
+        for i in range(1, self.count):
+            slot = self.nodes[i].hash & <uint64_t>(slot_count - 1)
+            while slots[slot]:
+                slot = (slot + 1) & (slot_count - 1)
+            slots[slot] = <int32_t>i
+        return True
+
+    cdef int32_t add(self, int32_t parent, const uint8_t* key, int64_t number, int32_t key_length, uint32_t value) noexcept nogil:
+        """A new node; -1 when there is no room. `number` is that of an element, whose key_length is -1."""
+        cdef Node* nodes
+        cdef uint8_t* keys
+        cdef int64_t wanted, slot
+        cdef int32_t index = <int32_t>self.count
+        if self.count >= self.most_nodes:
+            return -1
+        if self.count == self.room:
+            wanted = 2 * self.room if self.room else 32
+            nodes = <Node*>realloc(self.nodes, <size_t>wanted * sizeof(Node))
+            if nodes == NULL:
+                return -1
+            self.nodes = nodes
+            self.room = wanted
+        if 2 * self.count >= self.slot_count and not self.rehash():
+            return -1
+        if key_length > 0:
+            wanted = self.keys_used + key_length
+            if wanted > self.keys_room:
+                wanted = 2 * wanted
+                keys = <uint8_t*>realloc(self.keys, <size_t>wanted)
+                if keys == NULL:
+                    return -1
+                self.keys = keys
+                self.keys_room = wanted
+            memcpy(self.keys + self.keys_used, key, <size_t>key_length)
+            number = self.keys_used
+            self.keys_used += key_length
+        memset(&self.nodes[index], 0, sizeof(Node))
+        self.nodes[index].parent = parent
+        self.nodes[index].first_child = self.nodes[index].last_child = self.nodes[index].next = self.nodes[index].guess = -1
+        self.nodes[index].hash = value
+        self.nodes[index].key = number
+        self.nodes[index].key_length = key_length
+        self.nodes[index].column = self.nodes[index].length_column = -1
+        self.nodes[index].stamp = -1
+        self.count += 1
+        if parent >= 0:
+            if self.nodes[parent].last_child < 0:
+                self.nodes[parent].first_child = index
+            else:
+                self.nodes[self.nodes[parent].last_child].next = index
+            self.nodes[parent].last_child = index
+            slot = value & <uint64_t>(self.slot_count - 1)
+            while self.slots[slot]:
+                slot = (slot + 1) & (self.slot_count - 1)
+            self.slots[slot] = index
+        return index
+
+    cdef inline uint32_t hash_of(self, int32_t parent, const uint8_t* key, int32_t length, int64_t number) noexcept nogil:
+        cdef uint64_t value = <uint64_t>parent * <uint64_t>0x9E3779B97F4A7C15 + <uint64_t>length + <uint64_t>number * 0x2545F491
+        cdef uint64_t piece
+        while length >= 8:
+            memcpy(&piece, key, 8)
+            value = (value ^ piece) * <uint64_t>0xFF51AFD7ED558CCD
+            value ^= value >> 32
+            key += 8
+            length -= 8
+        piece = 0
+        if length > 0:
+            memcpy(&piece, key, <size_t>length)
+        value = (value ^ piece) * <uint64_t>0xFF51AFD7ED558CCD
+        return <uint32_t>(value >> 32)
+
+    cdef int32_t find(self, int32_t parent, const uint8_t* key, int32_t length, int64_t number, uint32_t value) noexcept nogil:
+        cdef int64_t slot = value & <uint64_t>(self.slot_count - 1)
+        cdef Node* node
+        while self.slots[slot]:
+            node = &self.nodes[self.slots[slot]]
+            if node.hash == value and node.parent == parent and node.key_length == length:
+                if length < 0:
+                    if node.key == number:
+                        return self.slots[slot]
+                elif memcmp(self.keys + node.key, key, <size_t>length) == 0:
+                    return self.slots[slot]
+            slot = (slot + 1) & (self.slot_count - 1)
+        return -1
+
+    cdef int32_t key_node(self, int32_t parent, const uint8_t* key, int32_t length) noexcept nogil:
+        """The child of that key. A new one while it learns; later -1, and the key is noted."""
+        cdef int32_t guess = self.nodes[parent].guess
+        cdef uint32_t value
+        cdef int32_t found
+        if guess >= 0 and self.nodes[guess].key_length == length and memcmp(self.keys + self.nodes[guess].key, key, <size_t>length) == 0:
+            self.nodes[parent].guess = self.nodes[guess].next
+            return guess
+        value = self.hash_of(parent, key, length, 0)
+        found = self.find(parent, key, length, 0, value)
+        if found < 0:
+            if not self.learning:
+                if self.late_count >= MAX_LATE:
+                    return -1
+                self.late_count += 1
+                self.most_nodes += 1
+            found = self.add(parent, key, 0, length, value)
+        if found >= 0:
+            self.nodes[parent].guess = self.nodes[found].next
+        return found
+
+    cdef int32_t element_node(self, int32_t parent, int64_t number) noexcept nogil:
+        cdef int32_t guess = self.nodes[parent].guess
+        cdef uint32_t value
+        cdef int32_t found
+        if number >= self.max_array:
+            return -1
+        if guess >= 0 and self.nodes[guess].key_length == -1 and self.nodes[guess].key == number:
+            self.nodes[parent].guess = self.nodes[guess].next
+            return guess
+        value = self.hash_of(parent, NULL, -1, number)
+        found = self.find(parent, NULL, -1, number, value)
+        if found < 0 and self.learning:
+            found = self.add(parent, NULL, number, -1, value)
+        if found >= 0:
+            self.nodes[parent].guess = self.nodes[found].next
+        return found
+
+    # --- values
+
+    cdef void clear(self, int32_t index) noexcept nogil:
+        """Takes back what this message has given below a node: its key comes again, and the last one counts."""
+        cdef int32_t at = index
+        cdef Node* node
+        while True:
+            node = &self.nodes[at]
+            node.stamp = -1
+            if node.column >= 0:
+                self.out[node.column].mask[self.row] = 0
+            if node.length_column >= 0:
+                self.out[node.length_column].mask[self.row] = 0
+            if node.first_child >= 0:
+                at = node.first_child
+                continue
+            while at != index and self.nodes[at].next < 0:
+                at = self.nodes[at].parent
+            if at == index:
+                return
+            at = self.nodes[at].next
+
+    cdef int value_of(self, Cursor* cur, int32_t index, int depth) noexcept nogil:
+        """Reads a value that belongs to a node (-1: to none); READ, or why the message is none."""
+        cdef Node* node
+        cdef Number number
+        skip_space(cur)
+        if cur.at >= cur.end:
+            return NOT_JSON
+        if index < 0:
+            return skip_value(cur)
+        node = &self.nodes[index]
+        if not self.learning:
+            if node.stamp == self.stamp:
+                self.repeated += 1
+                if self.repeated > MAX_REPEATED:
+                    return REPEATED
+                self.clear(index)
+            node.stamp = self.stamp
+        if cur.at[0] == 0x7B:
+            return self.object_of(cur, index, depth)
+        if cur.at[0] == 0x5B:
+            return self.array_of(cur, index, depth)
+        if cur.at[0] == 0x22:
+            return self.text_of(cur, index)
+        if cur.at[0] == 0x74 or cur.at[0] == 0x66:
+            return self.bool_of(cur, node)
+        if cur.at[0] == 0x6E:
+            return READ if word(cur, b"null", 4) else NOT_JSON
+        if not read_number(cur, &number):
+            return NOT_JSON
+        if self.learning:
+            self.see_number(node, &number)
+        else:
+            self.put_number(node, &number)
+        return READ
+
+    cdef void see_number(self, Node* node, const Number* number) noexcept nogil:
+        node.seen |= SEEN_NUMBER
+        if not number.whole:
+            node.seen |= SEEN_FRACTION
+        elif not number.fits or number.digits > <uint64_t>0x7FFFFFFFFFFFFFFF:
+            node.seen |= SEEN_HUGE
+        elif number.digits > <uint64_t>1 << 53:
+            node.seen |= SEEN_LARGE
+
+    cdef bint as_int(self, const Number* number, int64_t* out) noexcept nogil:
+        if number.whole:
+            if not number.fits or number.digits > <uint64_t>0x7FFFFFFFFFFFFFFF:
+                return False
+            out[0] = -<int64_t>number.digits if number.negative else <int64_t>number.digits
+            return True
+        if not -9.2e18 < number.value < 9.2e18 or <double><int64_t>number.value != number.value:
+            return False
+        out[0] = <int64_t>number.value
+        return True
+
+    cdef void put_number(self, Node* node, const Number* number) noexcept nogil:
+        cdef int64_t value = 0
+        cdef Out* out
+        cdef int64_t at = self.row
+        if node.column < 0:
+            node.late += 1
+            return
+        self.touched = True
+        out = &self.out[node.column]
+        if node.kind == FLOAT:
+            out.floats[at] = number.value
+            out.mask[at] = 1
+            return
+        if node.kind == INT and self.as_int(number, &value):
+            out.ints[at] = value
+            out.mask[at] = 1
+        elif node.kind == SECONDS and self.as_int(number, &value) and -<int64_t>MAX_SECONDS <= value <= <int64_t>MAX_SECONDS:
+            out.ints[at] = value * 1000000000 + (out.ints[at] if out.mask[at] & 2 else 0)
+            out.mask[at] |= 1
+        elif node.kind == NANOSECONDS and self.as_int(number, &value) and 0 <= value < 1000000000:
+            out.ints[at] = value + (out.ints[at] if out.mask[at] & 1 else 0)
+            out.mask[at] |= 2
+        else:
+            self.misfits += 1
+
+    cdef int bool_of(self, Cursor* cur, Node* node) noexcept nogil:
+        cdef bint value = cur.at[0] == 0x74
+        if not (word(cur, b"true", 4) if value else word(cur, b"false", 5)):
+            return NOT_JSON
+        if self.learning:
+            node.seen |= SEEN_BOOL
+        elif node.column < 0:
+            node.late += 1
+        elif node.kind == BOOL:
+            self.touched = True
+            self.out[node.column].bools[self.row] = value
+            self.out[node.column].mask[self.row] = 1
+        elif node.kind == FLOAT:
+            self.touched = True
+            self.out[node.column].floats[self.row] = value
+            self.out[node.column].mask[self.row] = 1
+        else:
+            self.misfits += 1
+        return READ
+
+    cdef int text_of(self, Cursor* cur, int32_t index) noexcept nogil:
+        cdef Node* node = &self.nodes[index]
+        cdef const uint8_t* begin
+        cdef bint escaped = False
+        cdef int64_t length, i
+        cdef Out* out
+        cur.at += 1
+        begin = cur.at
+        if not string_end(cur, &escaped):
+            return NOT_JSON
+        length = cur.at - 1 - begin
+        if self.learning:
+            node.seen |= SEEN_TEXT
+            if length > BLOB:
+                for i in range(BLOB):
+                    if begin[i] == 0x20:
+                        return READ
+                node.seen |= SEEN_BLOB
+            return READ
+        if node.column < 0:
+            node.late += 1
+            return READ
+        if node.kind != TEXT:
+            self.misfits += 1
+            return READ
+        out = &self.out[node.column]
+        # The texts of a message are shorter than the message, and a repeated key is written over: the arena is as long as the messages.
+        if escaped:
+            length = unescape(begin, cur.at - 1, self.arena + self.arena_used)
+            if length < 0:
+                return NOT_JSON
+        elif length:
+            memcpy(self.arena + self.arena_used, begin, <size_t>length)
+        self.touched = True
+        out.offsets[self.row] = self.arena_used
+        out.lengths[self.row] = length
+        out.mask[self.row] = 1
+        self.arena_used += length
+        return READ
+
+    cdef bint unescaped_key(self, const uint8_t* begin, const uint8_t* end, const uint8_t** key, int64_t* length) noexcept nogil:
+        cdef uint8_t* scratch
+        if end - begin > self.scratch_room:
+            scratch = <uint8_t*>realloc(self.scratch, <size_t>(end - begin))
+            if scratch == NULL:
+                return False
+            self.scratch = scratch
+            self.scratch_room = end - begin
+        length[0] = unescape(begin, end, self.scratch)
+        key[0] = self.scratch
+        return length[0] >= 0
+
+    cdef int object_of(self, Cursor* cur, int32_t index, int depth) noexcept nogil:
+        cdef const uint8_t* key
+        cdef int64_t length
+        cdef bint escaped = False
+        cdef int32_t child
+        cdef int outcome
+        cdef uint8_t last
+        if self.learning:
+            self.nodes[index].seen |= SEEN_OBJECT
+        if depth >= MAX_DEPTH or (not self.learning and self.nodes[index].first_child < 0):
+            return self.pass_over(cur, index)
+        self.nodes[index].guess = self.nodes[index].first_child
+        cur.at += 1
+        skip_space(cur)
+        if cur.at < cur.end and cur.at[0] == 0x7D:
+            cur.at += 1
+            return READ
+        while True:
+            skip_space(cur)
+            if cur.at >= cur.end or cur.at[0] != 0x22:
+                return NOT_JSON
+            cur.at += 1
+            key = cur.at
+            if not string_end(cur, &escaped):
+                return NOT_JSON
+            length = cur.at - 1 - key
+            if escaped and not self.unescaped_key(key, cur.at - 1, &key, &length):
+                return NOT_JSON
+            child = self.key_node(index, key, <int32_t>length) if length <= 1000 else -1
+            skip_space(cur)
+            if cur.at >= cur.end or cur.at[0] != 0x3A:
+                return NOT_JSON
+            cur.at += 1
+            outcome = self.value_of(cur, child, depth + 1)
+            if outcome != READ:
+                return outcome
+            skip_space(cur)
+            if cur.at >= cur.end:
+                return NOT_JSON
+            last = cur.at[0]
+            cur.at += 1
+            if last == 0x7D:
+                return READ
+            if last != 0x2C:
+                return NOT_JSON
+
+    cdef int pass_over(self, Cursor* cur, int32_t index) noexcept nogil:
+        """An object or array that has no column, or is nested too deeply."""
+        cdef const uint8_t* begin = cur.at
+        cdef int outcome = skip_value(cur)
+        cdef bint empty = cur.at - begin == 2
+        if self.learning:
+            self.nodes[index].seen |= SEEN_DEEP
+        elif not empty:
+            self.nodes[index].late += 1
+        return outcome
+
+    cdef int array_of(self, Cursor* cur, int32_t index, int depth) noexcept nogil:
+        cdef int64_t number = 0
+        cdef int outcome
+        cdef int32_t column
+        cdef uint8_t last
+        if self.learning:
+            self.nodes[index].seen |= SEEN_ARRAY
+        if depth >= MAX_DEPTH or (not self.learning and self.nodes[index].length_column < 0):
+            return self.pass_over(cur, index)
+        self.nodes[index].guess = self.nodes[index].first_child
+        cur.at += 1
+        skip_space(cur)
+        if cur.at < cur.end and cur.at[0] == 0x5D:
+            cur.at += 1
+        else:
+            while True:
+                outcome = self.value_of(cur, self.element_node(index, number), depth + 1)
+                if outcome != READ:
+                    return outcome
+                number += 1
+                skip_space(cur)
+                if cur.at >= cur.end:
+                    return NOT_JSON
+                last = cur.at[0]
+                cur.at += 1
+                if last == 0x5D:
+                    break
+                if last != 0x2C:
+                    return NOT_JSON
+        if self.learning:
+            if number > self.nodes[index].most:
+                self.nodes[index].most = <int32_t>min(number, 0x7FFFFFFF)
+            return READ
+        column = self.nodes[index].length_column
+        self.touched = True
+        self.out[column].ints[self.row] = number
+        self.out[column].mask[self.row] = 1
+        if number > self.nodes[index].most:
+            self.nodes[index].late += number - self.nodes[index].most
+        return READ
+
+    cdef int message(self, const uint8_t* start, int64_t length) noexcept nogil:
+        cdef Cursor cur = cursor_over(start, start + length, 0)
+        cdef int outcome
+        self.repeated = 0
+        self.stamp += 1
+        self.touched = False
+        if length >= 3 and memcmp(start, b"\xef\xbb\xbf", 3) == 0:
+            cur.at += 3
+        outcome = self.value_of(&cur, 0, 0)
+        if outcome != READ:
+            return outcome
+        skip_space(&cur)
+        while cur.at < cur.end and cur.at[0] == 0:
+            cur.at += 1
+        return READ if cur.at == cur.end else NOT_JSON
+
+    # --- from Python
+
+    def child(self, int32_t parent, bytes key not None):
+        """The node of a key of an object; -1 when there are too many."""
+        if not 0 <= parent < self.count or len(key) > 1000:
+            return -1
+        cdef const uint8_t* text = key
+        cdef uint32_t value = self.hash_of(parent, text, <int32_t>len(key), 0)
+        cdef int32_t found = self.find(parent, text, <int32_t>len(key), 0, value)
+        return self.add(parent, text, 0, <int32_t>len(key), value) if found < 0 else found
+
+    def see(self, int32_t index, int32_t kinds):
+        """Notes what a schema says of a node."""
+        if 0 <= index < self.count:
+            self.nodes[index].seen |= kinds
+
+    def learn(self, const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
+        """Finds the keys and their kinds in messages."""
+        cdef Py_ssize_t i
+        check_spans(data, offset, length)
+        with nogil:
+            for i in range(offset.shape[0]):
+                self.message(&data[0] + offset[i], length[i])
+
+    def describe(self):
+        """(parent, key or number of the element, seen, most elements, late) of every node, in the order of their numbers."""
+        out = []
+        cdef Node* node
+        for i in range(self.count):
+            node = &self.nodes[i]
+            key = int(node.key) if node.key_length < 0 else self.keys[node.key:node.key + node.key_length].decode("utf-8", "replace")
+            out.append((node.parent, key, node.seen, node.most, node.late))
+        return out
+
+    def assign(self, int32_t index, int32_t kind, int32_t column):
+        """Gives a node its column. Ends the learning."""
+        self.learning = False
+        self.nodes[index].kind = kind
+        self.nodes[index].column = column
+        self.column_count = max(self.column_count, column + 1)
+
+    def assign_length(self, int32_t index, int32_t column, int32_t most):
+        """Gives an array the column of its length; `most` elements have columns. Ends the learning."""
+        self.learning = False
+        self.nodes[index].length_column = column
+        self.nodes[index].most = most
+        self.column_count = max(self.column_count, column + 1)
+
+    def decode(self, const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None, list kinds):
+        """Reads messages. `kinds` are the kinds of the columns (SECONDS for a time, INT for a length).
+
+        Returns (rows kept as uint8 flags of the messages, columns, masks, text, failed, reason): a text column is (offsets, lengths) in `text`.
+        """
+        cdef Py_ssize_t rows = offset.shape[0]
+        cdef Py_ssize_t i, column
+        cdef int outcome, reason = READ
+        cdef int64_t failed = 0, total = 0
+        check_spans(data, offset, length)
+        if len(kinds) < self.column_count:
+            raise ValueError("columns are missing")
+        self.learning = False
+        for i in range(rows):
+            total += length[i]
+        text = np.empty(total + 8, np.uint8)
+        cdef uint8_t[::1] text_view = text
+        self.arena = &text_view[0]
+        self.arena_used = 0
+        columns, masks = self.make_columns(kinds, rows)
+        kept = np.ones(rows, np.uint8)
+        cdef uint8_t[::1] kept_view = kept
+        cdef int64_t arena_used
+        self.row = 0
+        with nogil:
+            for i in range(rows):
+                arena_used = self.arena_used
+                outcome = self.message(&data[0] + offset[i], length[i])
+                if outcome == READ:
+                    self.row += 1
+                    continue
+                failed += 1
+                if reason == READ:
+                    reason = outcome
+                kept_view[i] = 0
+                self.take_back()
+                self.arena_used = arena_used
+        self.arena = NULL
+        return kept, columns, masks, text[: self.arena_used], failed, REASONS.get(reason, "")
+
+    cdef void take_back(self) noexcept nogil:
+        """The message at the current row is none: what it gave so far is taken back."""
+        cdef int64_t i
+        if self.touched:
+            for i in range(self.column_count):
+                self.out[i].mask[self.row] = 0
+
+    cdef make_columns(self, list kinds, Py_ssize_t rows):
+        """Columns and masks of zeros, and the pointers to them."""
+        cdef Out* out = <Out*>realloc(self.out, (len(kinds) + 1) * sizeof(Out))
+        if out == NULL:
+            raise MemoryError
+        self.out = out
+        self.column_count = len(kinds)
+        columns, masks = [], []
+        cdef uint8_t[::1] mask_view, bool_view
+        cdef double[::1] float_view
+        cdef int64_t[::1] int_view, length_view
+        for i, kind in enumerate(kinds):
+            memset(&out[i], 0, sizeof(Out))
+            mask = np.zeros(rows + 1, np.uint8)
+            mask_view = mask
+            out[i].mask = &mask_view[0]
+            masks.append(mask)
+            if kind == FLOAT:
+                column = np.zeros(rows + 1, np.float64)
+                float_view = column
+                out[i].floats = &float_view[0]
+            elif kind == BOOL:
+                column = np.zeros(rows + 1, np.uint8)
+                bool_view = column
+                out[i].bools = &bool_view[0]
+            elif kind == TEXT:
+                column = np.zeros(rows + 1, np.int64), np.zeros(rows + 1, np.int64)
+                int_view = column[0]
+                length_view = column[1]
+                out[i].offsets = &int_view[0]
+                out[i].lengths = &length_view[0]
+            else:
+                column = np.zeros(rows + 1, np.int64)
+                int_view = column
+                out[i].ints = &int_view[0]
+            columns.append(column)
+        return columns, masks
+
+
+cdef int check_spans(const uint8_t[::1] data, const int64_t[::1] offset, const int64_t[::1] length) except -1:
+    """Raises ValueError when a message does not lie in the buffer."""
+    cdef Py_ssize_t i
+    cdef int64_t size = data.shape[0]
+    if offset.shape[0] != length.shape[0]:
+        raise ValueError("offsets and lengths differ in number")
+    for i in range(offset.shape[0]):
+        if offset[i] < 0 or length[i] < 0 or offset[i] > size or length[i] > size - offset[i]:
+            raise ValueError("a message lies outside of its buffer")
+    return 0
