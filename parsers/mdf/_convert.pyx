@@ -18,16 +18,16 @@ ctypedef fused raw_t:
 
 
 cdef inline Py_ssize_t below(const double* keys, Py_ssize_t count, double x) noexcept nogil:
-    """Keys that are <= x in a table sorted upwards; 0 for NaN."""
-    cdef Py_ssize_t low = 0, half
-    while count > 0:
+    """Keys that are <= x in a table sorted upwards; 0 for NaN. No branch depends on the data."""
+    cdef const double* low = keys
+    cdef Py_ssize_t half
+    if count == 0:
+        return 0
+    while count > 1:
         half = count // 2
-        if keys[low + half] <= x:
-            low += half + 1
-            count -= half + 1
-        else:
-            count = half
-    return low
+        low += half * <Py_ssize_t>(low[half - 1] <= x)
+        count -= half
+    return (low - keys) + <Py_ssize_t>(low[0] <= x)
 
 
 def linear(const raw_t[::1] raw, double offset, double factor):
@@ -38,6 +38,44 @@ def linear(const raw_t[::1] raw, double offset, double factor):
     with nogil:
         for i in range(raw.shape[0]):
             out[i] = <double>raw[i] * factor + offset
+    return result
+
+
+def rational(const raw_t[::1] raw, const double[::1] p):
+    """(p0 x^2 + p1 x + p2) / (p3 x^2 + p4 x + p5), as float64; infinite or NaN where the divisor is 0."""
+    result = np.empty(raw.shape[0], np.float64)
+    cdef double[::1] out = result
+    cdef Py_ssize_t i
+    cdef double x
+    if p.shape[0] != 6:
+        raise ValueError("a rational conversion has six parameters")
+    with nogil:
+        for i in range(raw.shape[0]):
+            x = <double>raw[i]
+            out[i] = ((p[0] * x + p[1]) * x + p[2]) / ((p[3] * x + p[4]) * x + p[5])
+    return result
+
+
+def straight(const raw_t[::1] raw, const double[::1] keys, const double[::1] values):
+    """On the straight lines between the points, the outermost values beyond them; NaN for NaN. `keys` are sorted upwards, at least one."""
+    result = np.empty(raw.shape[0], np.float64)
+    cdef double[::1] out = result
+    cdef Py_ssize_t i, at, count = keys.shape[0]
+    cdef double x
+    if count == 0 or values.shape[0] != count:
+        raise ValueError("a table needs one value for each key")
+    with nogil:
+        for i in range(raw.shape[0]):
+            x = <double>raw[i]
+            at = below(&keys[0], count, x)
+            if x != x:
+                out[i] = x
+            elif at == 0:
+                out[i] = values[0]
+            elif at == count or keys[at - 1] == x:
+                out[i] = values[at - 1]
+            else:
+                out[i] = values[at - 1] + (x - keys[at - 1]) * ((values[at] - values[at - 1]) / (keys[at] - keys[at - 1]))
     return result
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsers.blocks import STORAGES
-from parsers.mdf._convert import find_keys, find_ranges, linear, nearest
+from parsers.mdf._convert import find_keys, find_ranges, linear, nearest, rational, straight
 from parsers.mdf.formula import Formula
 from parsers.texts import MAX_LENGTH, MAX_TEXTS
 
@@ -125,10 +125,7 @@ class Rational(_Numeric):
     parameters: tuple[float, float, float, float, float, float]
 
     def numbers(self, raw: Raw) -> Floats:
-        p1, p2, p3, p4, p5, p6 = self.parameters
-        x = raw.astype(np.float64)
-        with np.errstate(all="ignore"):
-            result: Floats = ((p1 * x + p2) * x + p3) / ((p4 * x + p5) * x + p6)
+        result: Floats = rational(raw, np.array(self.parameters, np.float64))
         return result
 
 
@@ -151,11 +148,9 @@ class Points(_Numeric):
     straight: bool
 
     def numbers(self, raw: Raw) -> Floats:
-        if not self.straight:
-            result: Floats = nearest(raw, self.keys, self.values)
-            return result
-        with np.errstate(all="ignore"):
-            return np.interp(raw.astype(np.float64), self.keys, self.values)
+        look_up = straight if self.straight else nearest
+        result: Floats = look_up(raw, self.keys, self.values)
+        return result
 
 
 @dataclass(frozen=True)
