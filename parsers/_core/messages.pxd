@@ -74,6 +74,7 @@ cdef class MessageColumns:
     cdef void put_hex(self, const uint8_t* at, Py_ssize_t length) noexcept nogil
     cdef void put_unsigned(self, uint64_t value) noexcept nogil
     cdef void put_signed(self, int64_t value) noexcept nogil
+    cdef void put_short(self, int64_t digits, int places) noexcept nogil
     cdef void put_double(self, double value) noexcept nogil
     cdef void put_single(self, float value) noexcept nogil
     cdef void end(self, int64_t t_ns, uint8_t level, int32_t source) noexcept nogil

@@ -2,11 +2,13 @@
 
 cimport cython
 import numpy as np
+from libc.math cimport fabs, rint
 from libc.stdio cimport snprintf
 from libc.stdlib cimport strtod
 from libc.string cimport memcpy, strlen
 
 from parsers._core.columns cimport MAX_NAME
+from parsers._core.cursor cimport ARGUS_POW10
 from parsers.blocks import MessageBlock
 
 cdef extern from "<stdlib.h>" nogil:
@@ -249,10 +251,29 @@ cdef class MessageColumns:
         else:
             self.put_unsigned(<uint64_t>value)
 
+    cdef void put_short(self, int64_t digits, int places) noexcept nogil:
+        """digits / 10^places, with a point where there are places."""
+        cdef uint64_t whole = <uint64_t>0 - <uint64_t>digits if digits < 0 else <uint64_t>digits
+        cdef int i
+        if digits < 0:
+            self.put_byte(0x2D)
+        self.put_unsigned(whole // <uint64_t>ARGUS_POW10[places])
+        if places:
+            self.put_byte(0x2E)
+        for i in range(places - 1, -1, -1):
+            self.put_byte(<uint8_t>(0x30 + whole // <uint64_t>ARGUS_POW10[i] % 10))
+
     cdef void put_double(self, double value) noexcept nogil:
-        """The shortest of 15 to 17 digits that reads back as the value."""
+        """The shortest decimal number that reads back as the value, up to 17 digits."""
         cdef char digits[40]
         cdef int places
+        cdef double scaled
+        if fabs(value) < 1e6 and value != 0:  # a quotient of such whole numbers is rounded as the text would be
+            for places in range(8):
+                scaled = rint(value * <double>ARGUS_POW10[places])
+                if scaled / <double>ARGUS_POW10[places] == value:
+                    self.put_short(<int64_t>scaled, places)
+                    return
         for places in range(15, 18):
             snprintf(digits, sizeof(digits), "%.*g", places, value)
             if strtod(digits, NULL) == value:
@@ -260,9 +281,18 @@ cdef class MessageColumns:
         self.put_plain(digits)
 
     cdef void put_single(self, float value) noexcept nogil:
-        """The shortest of 6 to 9 digits that reads back as the value."""
+        """The shortest decimal number that reads back as the value, up to 9 digits."""
         cdef char digits[40]
         cdef int places
+        cdef double scaled
+        if fabs(value) < 1e6 and value != 0:
+            for places in range(8):
+                scaled = rint(<double>value * <double>ARGUS_POW10[places])
+                if <float>(scaled / <double>ARGUS_POW10[places]) == value:
+                    if scaled == 0:
+                        break
+                    self.put_short(<int64_t>scaled, places)
+                    return
         for places in range(6, 10):
             snprintf(digits, sizeof(digits), "%.*g", places, <double>value)
             if strtof(digits, NULL) == value:

@@ -104,7 +104,14 @@ MESSAGES: dict[str, int] = {
     "dlt_trunc_minus1.dlt": 110,
 }
 # Whole and unharmed as far as the format can tell: joined candump logs only step back in time, CRLF and FD kinds are no damage.
-CLEAN = {"candump_doubled.log", "candump_crlf_bom.log", "candump_fd_kinds.log", "blf_container_size_0.blf", "blf_dlc_255.blf", "dlt_doubled.dlt"}
+CLEAN = {
+    "candump_doubled.log",
+    "candump_crlf_bom.log",
+    "candump_fd_kinds.log",
+    "blf_container_size_0.blf",
+    "blf_dlc_255.blf",
+    "dlt_doubled.dlt",
+}
 
 
 @needs_corpus

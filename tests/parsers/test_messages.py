@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 import pytest
-
 from parsers._core.messages import numbers_of, texts_of
 
 PIECES = [
