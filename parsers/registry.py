@@ -6,6 +6,7 @@ import re
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
+from parsers.apollo.record import ApolloParser
 from parsers.base import Parser
 from parsers.can.asc import AscParser
 from parsers.can.blf import BlfParser
@@ -26,6 +27,7 @@ BUILT_IN: dict[str, type[Parser]] = {
     "candump": CandumpParser,
     "mcap": McapParser,
     "rosbag": RosbagParser,
+    "apollo": ApolloParser,
     "ulog": UlogParser,
     "procstat": ProcstatParser,
     "dlt": DltParser,

@@ -26,8 +26,8 @@ from parsers.rosbag._rosbag import (
     BagScanner,
     Messages,
 )
-from parsers.rosbag.chunks import inflate
 from parsers.source import Source
+from parsers.topics.chunks import inflate
 from parsers.topics.decoder import MessageBatch, Schema
 from parsers.topics.streams import TopicStreams
 

@@ -11,11 +11,14 @@ from parsers.errors import Corrupt, Truncated, Unsupported
 _PIECE = 64 * 1024
 
 
-def inflate(compression: bytes, data: memoryview, declared: int, offset: int, cut: bool = False) -> tuple[bytes | memoryview, str]:
+def inflate(
+    compression: bytes, data: memoryview, declared: int, offset: int, cut: bool = False, exact: bool = True
+) -> tuple[bytes | memoryview, str]:
     """What `data` holds, at most `declared` bytes of it, and a sentence about what is wrong with it or nothing.
 
-    `compression` is `bz2` or `lz4` (a frame). Of data that is `cut`, what comes before the cut is given. Raises Corrupt when it cannot
-    be inflated, Truncated when it ends too early, Unsupported for another compression, all at `offset`.
+    `compression` is `bz2` or `lz4` (a frame). Fewer bytes than `declared` are wrong only when it is `exact`. Of data that is `cut`, what
+    comes before the cut is given. Raises Corrupt when it cannot be inflated, Truncated when it ends too early, Unsupported for another
+    compression, all at `offset`.
     """
     content: bytes | memoryview
     if compression == b"bz2":
@@ -30,7 +33,7 @@ def inflate(compression: bytes, data: memoryview, declared: int, offset: int, cu
         return content, ""
     if not ended:
         raise Truncated("compressed data of a chunk ends too early", offset)
-    if len(content) < declared:
+    if exact and len(content) < declared:
         return content, f"chunk inflates to {len(content)} bytes and declares {declared}"
     return content, ""
 
