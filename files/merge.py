@@ -12,7 +12,7 @@ from files.result_files import FileResult, Identity, Json, stream_names
 from parsers.blocks import LEVELS
 
 SCHEMA = 1
-FLAGS = ("1970", "relative", "backward", "forward_jump", "mixed")
+FLAGS = ("1970", "relative", "backward", "forward_jump", "whole_seconds", "repeated", "mixed")
 MAX_JUMPS = 100
 MAX_IDS = 65_536  # distinct arbitration ids that are counted
 MAX_UNKNOWN_IDS = 200
@@ -88,6 +88,7 @@ class BatchTotals:
     message_count: int = 0
     message_levels: Counter[str] = field(default_factory=Counter)
     samples: int = 0
+    correction: Json | None = None
     files: list[Json] = field(default_factory=list)
     file_count: int = 0
 
@@ -97,6 +98,7 @@ class BatchTotals:
         clock = "relative" if not time["absolute"] else "1970" if "1970" in time["flags"] else "absolute"
         self.spans[clock].add(time["first_ns"], time["last_ns"])
         self.flags.update(time["flags"])
+        self.correction = self.correction or time["correction"]
         self.jump_count += time["jump_count"]
         self.jumps += [
             {"file": result.file_id, "from_ns": jump["from_ns"], "to_ns": jump["to_ns"]}
@@ -196,6 +198,7 @@ class BatchTotals:
             "flags": [flag for flag in FLAGS if flag in flags],
             "jumps": self.jumps,
             "jump_count": self.jump_count,
+            "correction": self.correction,
         }
 
 
@@ -211,6 +214,7 @@ def _file(result: FileResult, summary: Json) -> Json:
         "first_ns": time["first_ns"],
         "last_ns": time["last_ns"],
         "flags": time["flags"],
+        "correction": time["correction"],
         "frames": summary["frames"]["total"],
         "samples": summary["samples"],
         "messages": summary["message_count"],

@@ -75,6 +75,7 @@ def decode_recording(
                 decoder.channels = faults.channels = recording.channels
                 decoder.shift_ns = faults.shift_ns = recording.start_ns  # known with the header, before the first frame
                 writer.take(decoder.add(block))
+                writer.look(block)
                 faults.add(block)
             report(counted.position)
         for _ in writer.finish():
@@ -85,6 +86,7 @@ def decode_recording(
             writer.streams,
             writer.clock,
             writer.messages,
+            writer.utc.correction(),
             size=source.size,
             parser_version=parser.version,
             detection_reason=detection.reason,

@@ -114,6 +114,7 @@ def results_context(
         "recorded_seconds": (time["last_ns"] - time["first_ns"]) / NS
         if time.get("first_ns") is not None and time.get("last_ns") is not None
         else None,
+        "true_time": report.true_time(statistics),
         "codes": report.code_rows(statistics),
         "log": log_page.summary(statistics),
         "undecoded": report.undecoded(statistics),

@@ -19,8 +19,19 @@ CLOCK_SENTENCES = {
     "relative": "The recording has no calendar time; times count from its start.",
     "backward": "The clock steps backward during the recording.",
     "forward_jump": "The clock jumps ahead by more than an hour during the recording.",
+    "whole_seconds": "The clock knows whole seconds only: rates and gaps below a second cannot be told.",
+    "repeated": "Most time stamps repeat the one before: rows were stamped in groups, so that their distances cannot be told.",
+    "mixed": "The files were recorded with different clocks: they cannot be put in one order.",
 }
-CLOCK_SHORT = {"1970": "clock not set", "relative": "no calendar time", "backward": "clock steps back", "forward_jump": "clock jumps ahead"}
+CLOCK_SHORT = {
+    "1970": "clock not set",
+    "relative": "no calendar time",
+    "backward": "clock steps back",
+    "forward_jump": "clock jumps ahead",
+    "whole_seconds": "clock of whole seconds",
+    "repeated": "repeated time stamps",
+    "mixed": "different clocks",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,20 @@ def clock_words(flag: str) -> str:
 def is_absolute(statistics: dict[str, Any] | None) -> bool:
     """Do the times of this batch stand in a calendar?"""
     return bool(((statistics or {}).get("time") or {}).get("absolute"))
+
+
+def true_time(statistics: dict[str, Any]) -> str:
+    """When the recording began by the UTC that it holds, and how far the logger's clock was off; "" when it holds none."""
+    time = statistics.get("time") or {}
+    correction, first = time.get("correction"), time.get("first_ns")
+    if not correction or first is None:
+        return ""
+    began = display.recorded(first + correction["offset_ns"])
+    if not time.get("absolute"):
+        return f"{began} by {display.visible(correction['source'])}"
+    offset = correction["offset_ns"] / NS
+    off = f"{display.duration(abs(offset))} {'behind' if offset > 0 else 'ahead'}" if abs(offset) >= 1 else "right to the second"
+    return f"{began} by {display.visible(correction['source'])}: the clock was {off}"
 
 
 def signal_rows(statistics: dict[str, Any], chosen: set[str]) -> list[SignalRow]:

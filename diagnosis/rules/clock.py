@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diagnosis.evidence import Evidence, Json
-from diagnosis.findings import LISTED, WARNING, FoundFinding, length, listed, moment, plural, times
+from diagnosis.findings import INFO, LISTED, WARNING, FoundFinding, length, listed, moment, plural, times
 
 RULE = "clock"
-VERSION = "1"
+VERSION = "2"
 TITLE = "a clock that was wrong or was changed while recording"
+
+OFF_NS = 2 * 10**9  # what a logger's clock may be off without being told
+FAR_OFF_NS = 60 * 10**9
 
 SET_CLOCK = "Have the logger set its clock (GNSS, NTP, buffered clock) before it records. Times of this batch are kept as written."
 
@@ -24,13 +27,13 @@ def find(evidence: Evidence) -> Iterator[FoundFinding]:
         yield _undated(
             at_1970,
             f"The clock of the logger was not set: {_names(at_1970)} {_begin(at_1970)} at "
-            f"{moment(min(file['first_ns'] for file in at_1970), absolute=True)}.",
+            f"{moment(min(file['first_ns'] for file in at_1970), absolute=True)}.{_true(at_1970)}",
         )
     if dateless:
         yield _undated(
             dateless,
             f"{_names(dateless)} {'has' if len(dateless) == 1 else 'have'} no date: times count from the start of the recording (from 0, "
-            "as on 1970-01-01); the clock of the logger was not set, or it writes relative times.",
+            f"as on 1970-01-01); the clock of the logger was not set, or it writes relative times.{_true(dateless)}",
         )
     if "mixed" in time["flags"]:
         yield FoundFinding(
@@ -41,6 +44,43 @@ def find(evidence: Evidence) -> Iterator[FoundFinding]:
             to_ns=time["last_ns"],
         )
     yield from _jumps(evidence)
+    yield from _wrong(files)
+
+
+def _wrong(files: list[Json]) -> Iterator[FoundFinding]:
+    """Files whose clock had a date, but another one than satellites or the vehicle tell in the same recording."""
+    wrong = [file for file in files if file["absolute"] and "1970" not in file["flags"] and abs(_offset(file)) >= OFF_NS]
+    if not wrong:
+        return
+    worst = max(wrong, key=lambda file: abs(_offset(file)))
+    offset, source = _offset(worst), worst["correction"]["source"]
+    side = "behind" if offset > 0 else "ahead"
+    yield FoundFinding(
+        WARNING if abs(offset) >= FAR_OFF_NS else INFO,
+        f"The clock of the logger was {length(abs(offset))} {side}, says {source} in {_names([worst])}: that file "
+        f"begins at {moment(worst['first_ns'] + offset, absolute=True)}.",
+        SET_CLOCK,
+        file_id=worst["id"],
+        from_ns=worst["first_ns"],
+        to_ns=worst["last_ns"],
+        count=len(wrong),
+        details={"files": [{"name": file["name"], "correction": file["correction"]} for file in wrong[:LISTED]]},
+    )
+
+
+def _offset(file: Json) -> int:
+    correction = file.get("correction")
+    return int(correction["offset_ns"]) if correction and file["first_ns"] is not None else 0
+
+
+def _true(files: list[Json]) -> str:
+    """The true begin of an undated file, where it is known."""
+    known = [file for file in files if file.get("correction")]
+    if not known:
+        return ""
+    file = known[0]
+    begin = moment(file["first_ns"] + _offset(file), absolute=True)
+    return f" By {file['correction']['source']} {_names([file])} begins at {begin}."
 
 
 def _undated(files: list[Json], sentence: str) -> FoundFinding:

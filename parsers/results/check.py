@@ -163,9 +163,10 @@ _SUMMARY = _object(
         start_ns=_maybe(_TIME),
         first_ns=_maybe(_TIME),
         last_ns=_maybe(_TIME),
-        flags=_list(_text(12, re.compile(r"1970|relative|backward|forward_jump")), 4),
+        flags=_list(_text(13, re.compile(r"1970|relative|backward|forward_jump|whole_seconds|repeated")), 6),
         jumps=_list(_object(offset_frame=_COUNT, from_ns=_TIME, to_ns=_TIME), 100),
         jump_count=_COUNT,
+        correction=_maybe(_object(source=_NAME, offset_ns=_TIME, samples=_COUNT, spread_ns=_COUNT)),
     ),
     frames=_object(total=_COUNT, error=_COUNT, remote=_COUNT, fd=_COUNT, tx=_COUNT, per_channel=_mapping(_COUNT, 65_536)),
     arbitration_ids=_list(

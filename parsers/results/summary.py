@@ -97,6 +97,7 @@ def build(
     streams: list[tuple[WrittenStream, StreamResult]],
     clock: SampleClock,
     messages: MessageWriter,
+    correction: Json | None = None,
     *,
     size: int,
     parser_version: str,
@@ -114,7 +115,7 @@ def build(
         "detection": {"format": recording.format, "reason": detection_reason},
         "size": size,
         "databases": [{"name": name, "sha256": digest} for name, digest in decoder.database.sources],
-        "time": _time(recording, decoder, clock, messages),
+        "time": {**_time(recording, decoder, clock, messages), "correction": correction},
         "frames": {
             "total": grouper.total,
             "error": grouper.errors,
@@ -166,6 +167,7 @@ def _time(recording: Recording, decoder: Decoder, clock: SampleClock, messages: 
         flags.append("backward")
     if any(to > origin for _, origin, to in jumps):
         flags.append("forward_jump")
+    flags += clock.resolution.flags()
     return {
         "absolute": recording.absolute,
         "start_ns": recording.start_ns if recording.absolute and recording.start_ns else None,

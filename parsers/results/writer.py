@@ -12,6 +12,7 @@ import pyarrow as pa
 from parsers.base import Recording
 from parsers.blocks import MessageBlock, SampleBlock
 from parsers.can.decode import Decoder
+from parsers.can.frames import FrameBlock
 from parsers.results import summary
 from parsers.results._stats import BUCKET_SAMPLES, StreamStatistics
 from parsers.results.clock import SampleClock
@@ -21,6 +22,7 @@ from parsers.results.messages import MessageWriter
 from parsers.results.overview import Overview
 from parsers.results.samples import SampleStream, SampleTable, WrittenStream
 from parsers.results.summary import Json, StreamResult
+from parsers.results.utc import UtcFinder
 
 BUFFER_BYTES = 48 << 20
 GOOD_ROWS = 16_384  # rows from which a row group compresses and prunes well
@@ -48,6 +50,7 @@ class ResultWriter:
         self.recording = recording
         self.buffer_bytes = buffer_bytes
         self.clock = SampleClock()
+        self.utc = UtcFinder()
         self._open: list[_Open] = []
         self._decoded: list[int] = []  # decoder stream -> place in _open
         self._sampled: dict[int, int] = {}  # sample stream -> place in _open
@@ -62,6 +65,11 @@ class ResultWriter:
     def streams(self) -> list[tuple[WrittenStream, StreamResult]]:
         """Every stream with what is known of it, in the order in which they came up."""
         return [(entry.stream, entry.result) for entry in self._open]
+
+    def look(self, block: FrameBlock) -> None:
+        """What frames tell of the clock that stamped them, and of the true time."""
+        self.clock.resolution.take(block.t_ns)
+        self.utc.take_frames(block, self.recording.start_ns)
 
     def take(self, grown: list[int]) -> None:
         """Looks at the streams that `Decoder.add` has grown; writes rows out when too many wait."""
@@ -117,6 +125,7 @@ class ResultWriter:
         self.overview.add(place, rows, result.statistics.update(t_ns, columns, masks))
         result.intervals.update(t_ns)
         result.rows += rows
+        self.utc.take_rows(place, stream.message.name, [signal.name for signal in stream.message.signals], t_ns, columns, masks)
         if entry.file is None:
             entry.file = ParquetFile(
                 self._streams_directory, f"{result.key}.parquet", self._schema(stream), delta=[TIME_COLUMN], pruned=[TIME_COLUMN]

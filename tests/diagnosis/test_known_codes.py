@@ -51,7 +51,7 @@ class TestImport:
     @pytest.mark.parametrize(
         "table",
         [
-            "\ufeffCode\tText\np1234\tgrün\n".encode(), "Text;Code\ngrün;P1234\n".encode("cp1252"), 
+            "\ufeffCode\tText\np1234\tgrün\n".encode(), "Text;Code\ngrün;P1234\n".encode("cp1252"),
             "code,text\r\nP1234,grün\r\n\r\n,\r\n".encode(),
             "code,text\nP1234,  grün  \nP1234,grün".encode(),
         ],

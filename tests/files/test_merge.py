@@ -292,7 +292,15 @@ def test_clock_flags_and_jumps_of_all_files_are_kept(tmp_path: Path) -> None:
 def test_a_recording_without_frames_has_statistics_too(tmp_path: Path) -> None:
     statistics = merge([decode(tmp_path / "a", {})])
     assert (statistics["signals"], statistics["streams"], statistics["frames"]["total"]) == ([], [], 0)
-    assert statistics["time"] == {"absolute": False, "first_ns": None, "last_ns": None, "flags": [], "jumps": [], "jump_count": 0}
+    assert statistics["time"] == {
+        "absolute": False,
+        "first_ns": None,
+        "last_ns": None,
+        "flags": [],
+        "jumps": [],
+        "jump_count": 0,
+        "correction": None,
+    }
 
 
 def test_no_file_at_all_has_statistics_too() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from diagnosis.findings import WARNING, FoundFinding
+import pytest
+
+from diagnosis.findings import INFO, WARNING, FoundFinding
 from diagnosis.rules.clock import find
 from tests.diagnosis.cases import SECOND, START, Case
 
@@ -62,3 +64,26 @@ def test_jumps_are_told_by_direction_and_size() -> None:
     assert "jumped back by up to 37 s (twice)" in back.sentence
     assert (back.count, back.file_id) == (2, "a")
     assert (back.from_ns, back.to_ns) == (START + 7263 * SECOND, START + 7400 * SECOND)
+
+
+def correction(seconds: float) -> dict[str, object]:
+    return {"source": "Gps.utc", "offset_ns": int(seconds * SECOND), "samples": 9, "spread_ns": 0}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "severity", "words"),
+    [(1.9, None, ""), (30, INFO, "30 s behind"), (-7200, WARNING, "2 h ahead"), (7200, WARNING, "begins at 2023-11-15 00:13:20 UTC")],
+)
+def test_a_clock_that_satellites_contradict_is_told(seconds: float, severity: str | None, words: str) -> None:
+    case = Case()
+    case.file("a", correction=correction(seconds))
+    case.file("b", correction=None)
+    assert [finding.severity for finding in found(case)] == [severity] * (severity is not None)
+    assert all(words in finding.sentence and "Gps.utc in a" in finding.sentence for finding in found(case))
+
+
+def test_the_true_begin_of_an_undated_file_is_told() -> None:
+    case = Case()
+    case.file("a", absolute=False, flags=["relative"], first_ns=0, last_ns=SECOND, correction=correction(1_700_000_000))
+    (finding,) = found(case)
+    assert finding.sentence.endswith("By Gps.utc a begins at 2023-11-14 22:13:20 UTC.")
