@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run browser test lint format build pins clean fuzz fuzz-short bench-parsers bench-lists bench-pipeline
+.PHONY: help run browser test lint format build pins clean fuzz fuzz-short bench-parsers bench-lists bench-pipeline bench-sandbox
 
 VENV := .venv
 PEERS := .venv-bench
@@ -77,6 +77,9 @@ bench-parsers: build $(PEERS)/.ready ## every reader beside its peers
 
 bench-lists: build ## batch list and batch page over 100,000 batches on PostgreSQL
 	$(PY) -m tests.with_postgres $(PY) -m bench.lists
+
+bench-sandbox: build ## what the sandbox costs for each small file
+	$(PY) -m bench.sandbox
 
 bench-pipeline: build ## complete to completed, 10 files of 1 MB on 2 workers
 	$(PY) -m bench.pipeline

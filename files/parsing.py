@@ -45,6 +45,12 @@ CRASH_SENTENCES = {
     "stderr": "The parser wrote more errors than it may write.",
 }
 
+# What keeps every parser from starting says nothing about the file.
+NOT_STARTED = {
+    "plugin": "A parser that was added to this installation cannot be used.",
+    "start": "The parser could not be started.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -222,6 +228,9 @@ def judge(outcome: sandbox.Refused | sandbox.Crashed, claimed: Claim) -> Outcome
         return Lost()
     if outcome.kind == "storage":
         return TryAgain(ErrorClass.INFRA, "disk_full", outcome.detail, infra_delay(claimed.attempt))
+    if outcome.kind in NOT_STARTED:
+        reason = f"{NOT_STARTED[outcome.kind]} {outcome.detail}"
+        return TryAgain(ErrorClass.INFRA, f"parser_{outcome.kind}", reason, infra_delay(claimed.attempt))
     reason = f"{CRASH_SENTENCES.get(outcome.kind, 'The parser crashed.')} {outcome.detail}".strip()
     code = f"parser_{outcome.kind}"
     if claimed.crash_count + 1 >= MAX_CRASHES:

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from fuzz import seeds
+from parsers.nursery import ENVIRONMENT
 from parsers.registry import parsers
-from parsers.sandbox import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "build" / "fuzz"
 PYTHON = ROOT / ".venv-fuzz" / "bin" / "python"
 SOURCES = (".py", ".pyx", ".pxd")
 RESTARTS = 50  # the fuzzer ends with a crash, a hang or too much memory; then it goes on without that input
-MEMORY_MB = 512
+MEMORY_MB = 1024  # of the process: the sanitizer's and the fuzzer's own grow to some 500
+LARGEST_MB = 256  # of one allocation; target.py looks at what one input needs
 LONGEST_SECONDS = 10
 LONGEST_INPUT = 32_768
 SANITIZERS = "-fsanitize=fuzzer-no-link,address,signed-integer-overflow,float-cast-overflow,shift,integer-divide-by-zero,bounds"
@@ -79,11 +80,18 @@ def run(name: str, tree: Path, folders: dict[str, Path], seconds: float) -> dict
     progress = folders["findings"] / "progress.json"
     progress.unlink(missing_ok=True)
     runtime = next(PYTHON.parent.parent.glob("lib/python*/site-packages/asan_with_fuzzer.so"))
-    command = [
-        str(PYTHON), str(ROOT / "fuzz" / "target.py"), name, str(tree), str(ROOT), str(folders["findings"]), str(seconds),
-        str(folders["corpus"]), str(folders["seeds"]), f"-artifact_prefix={folders['findings']}/stop-", f"-timeout={LONGEST_SECONDS}",
-        f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST_INPUT}", "-use_value_profile=1", "-print_final_stats=1", "-reload=0",
-    ]  # fmt: skip
+    options = {
+        "artifact_prefix": f"{folders['findings']}/stop-",
+        "timeout": LONGEST_SECONDS,
+        "rss_limit_mb": MEMORY_MB,
+        "malloc_limit_mb": LARGEST_MB,
+        "max_len": LONGEST_INPUT,
+        "use_value_profile": 1,
+        "print_final_stats": 1,
+        "reload": 0,
+    }
+    command = [str(PYTHON), str(ROOT / "fuzz" / "target.py"), name, str(tree), str(ROOT), str(folders["findings"]), str(seconds)]
+    command += [str(folders["corpus"]), str(folders["seeds"]), *(f"-{key}={value}" for key, value in options.items())]
     environment = ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "LD_PRELOAD": str(runtime),

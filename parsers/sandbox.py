@@ -1,4 +1,7 @@
-"""Runs a parser in a child process that can do nothing but read one file and write one directory, and believes nothing it says."""
+"""Runs a parser in a child process that can do nothing but read one file and write one directory, and believes nothing it says.
+
+The child is forked from a process that has imported every parser (parsers.nursery, parsers.template) and locks itself down (parsers.child).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,15 @@ import json
 import os
 import selectors
 import signal
+import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from parsers import nursery
 from parsers.can.database import COMPILED_FORMAT, Database
 from parsers.errors import ParseError
 from parsers.limits import DEFAULT, Limits
@@ -23,25 +26,14 @@ from parsers.results.check import BadSummary, check_summary
 from parsers.results.layout import MESSAGES, OVERVIEW, STREAMS, SUMMARY
 
 MIB = 1 << 20
-ROOT = str(Path(__file__).resolve().parent.parent)
-BOOT = "import sys; sys.path[:0] = {path!r}; from parsers.child import main; main()"
-# One thread, and memory that is kept rather than given back to the kernel after each column: compression contexts are as large as
-# the threshold from which malloc would map and clear them anew.
-ENVIRONMENT = {
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "MALLOC_MMAP_THRESHOLD_": "33554432",
-    "MALLOC_TRIM_THRESHOLD_": "268435456",
-    "LC_ALL": "C.UTF-8",
-}
 LINE = 4096  # longest line of the child's report
 CRASH_KINDS = ("memory", "storage")
+END_SECONDS = 5.0  # between the last word of a child and its end
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one child may use. Bytes and seconds; CPU time grows with the file."""
+    """What one child may use. Bytes and seconds; CPU time grows with the file, `memory` counts from the start of the job."""
 
     memory: int = 2048 * MIB
     cpu_seconds: int = 60
@@ -52,7 +44,6 @@ class SandboxLimits:
     open_files: int = 1024
     stderr: int = 64 * 1024
     summary: int = 64 * MIB
-    no_network: bool = True
     parser: Limits = DEFAULT
 
 
@@ -79,7 +70,8 @@ class Crashed:
     """The child did not finish.
 
     `kind`: signal, exit, memory, cpu, stall, wall, stderr, protocol (it said or left what a decoder never does), storage (the disk
-    failed, not the file), cancelled (`on_progress` returned False).
+    failed, not the file), cancelled (`on_progress` returned False); plugin (a package offers a parser that cannot be used) and start
+    (no child could be started) say nothing about the file either.
     """
 
     kind: str
@@ -115,11 +107,10 @@ def run(
     job = {
         "task": "decode",
         "name": name,
-        "input_fd": input_fd,
         "limits": asdict(limits.parser),
         "cpu_seconds": limits.cpu_seconds + limits.cpu_seconds_per_100_mb * size // 100_000_000,
     }
-    child = _Child(job, databases_json, [input_fd], os.fspath(out_dir), limits, on_progress)
+    child = _Child(job, databases_json, input_fd, os.fspath(out_dir), limits, on_progress)
     ended = child.wait()
     if ended is not None:
         return ended
@@ -134,8 +125,8 @@ def compile_database(dbc: bytes, name: str, limits: SandboxLimits = SandboxLimit
     """(compiled database, warnings, {"messages": n, "signals": n}) of a DBC. Raises ParseError for a bad one, SandboxCrash."""
     output = os.memfd_create("compiled", os.MFD_CLOEXEC)
     try:
-        job = {"task": "compile", "name": name, "output_fd": output, "cpu_seconds": limits.cpu_seconds}
-        child = _Child(job, dbc, [output], "/", limits, lambda _bytes: True)
+        job = {"task": "compile", "name": name, "cpu_seconds": limits.cpu_seconds}
+        child = _Child(job, dbc, output, "/", limits, lambda _bytes: True)
         ended = child.wait()
         if isinstance(ended, Crashed):
             raise SandboxCrash(ended)
@@ -180,7 +171,7 @@ class _Child:
 
     job: dict[str, Any]
     payload: bytes
-    fds: list[int]
+    data_fd: int
     directory: str
     limits: SandboxLimits
     on_progress: Callable[[int], bool]
@@ -195,50 +186,35 @@ class _Child:
 
     def wait(self) -> Refused | Crashed | None:
         """How the child ended; None when it says that it has done its work."""
-        report_in, report_out = os.pipe()
-        stdin = os.memfd_create("job", os.MFD_CLOEXEC)
-        try:
-            self._write_job(stdin, report_out)
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", BOOT.format(path=_search_path())],
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=[report_out, *self.fds],
-                cwd=self.directory,
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
-        except BaseException:
-            os.close(report_in)
-            raise
-        finally:
-            os.close(report_out)
-            os.close(stdin)
-        assert process.stderr is not None
-        try:
-            with process.stderr, os.fdopen(report_in, "rb", buffering=0) as report:
-                self._watch(process, report.fileno(), process.stderr.fileno())
-        finally:
-            status = self._reap(process)
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            report_in, report_out = _pipe(ours, theirs)
+            stderr_in, stderr_out = _pipe(ours, theirs)
+            job = _closing(theirs, os.memfd_create("job", os.MFD_CLOEXEC))
+            folder = _closing(theirs, os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            self._write_job(job)
+            try:
+                control = ours.enter_context(nursery.begin([job, report_out, stderr_out, folder, self.data_fd]))
+            except nursery.CannotStart as error:
+                return Crashed(error.kind, _plain(error.detail, 1000))
+            theirs.close()  # or the pipes would not end with the child
+            try:
+                self._watch(report_in, stderr_in)
+            except BaseException:
+                self._crash("cancelled", "the caller failed")
+                raise
+            finally:
+                status = self._reap(control)
         return self._judge(status)
 
-    def _write_job(self, fd: int, report_fd: int) -> None:
+    def _write_job(self, fd: int) -> None:
         limits = self.limits
-        job = self.job | {
-            "report_fd": report_fd,
-            "parent": os.getpid(),
-            "memory": limits.memory,
-            "file_size": limits.file_size,
-            "open_files": limits.open_files,
-            "no_network": limits.no_network,
-        }
+        job = self.job | {"memory": limits.memory, "file_size": limits.file_size, "open_files": limits.open_files}
         data = memoryview(json.dumps(job).encode() + b"\n" + self.payload)
         while data:
             data = data[os.write(fd, data) :]
         os.lseek(fd, 0, os.SEEK_SET)
 
-    def _watch(self, process: subprocess.Popen[bytes], report_fd: int, stderr_fd: int) -> None:
+    def _watch(self, report_fd: int, stderr_fd: int) -> None:
         """Until both pipes are closed or the child has been killed."""
         started = moved = asked = time.monotonic()
         with selectors.DefaultSelector() as selector:
@@ -290,7 +266,6 @@ class _Child:
             self._crash(kind if kind in CRASH_KINDS else "protocol", _plain(frame["crash"]["detail"], 200))
         elif frame["done"] is True:
             self._done = True
-            self.peak_bytes = _whole(frame.get("peak_bytes", 0))
 
     def _take_stderr(self, data: bytes) -> None:
         self._stderr += data
@@ -302,30 +277,35 @@ class _Child:
         if self._verdict is None:
             self._verdict = Crashed(kind, detail)
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
-        """The wait status; a child that is still there is killed, with everything in its session."""
-        if self._verdict is None and self._done:
-            deadline = time.monotonic() + 5
-            while time.monotonic() < deadline:
-                if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                    break
-                time.sleep(0.002)
-        elif self._verdict is None:
-            time.sleep(0.01)  # the pipes close a moment before the process is gone
-        if self._verdict is not None or os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        self.cpu_seconds = usage.ru_utime + usage.ru_stime
-        return process.returncode
+    def _reap(self, control: socket.socket) -> int | None:
+        """The child's exit status, or minus its signal; None when nobody can tell. A child that is still there is killed, with everything
+        in its session."""
+        if self._verdict is None:
+            # The pipes close a moment before the process is gone.
+            control.settimeout(END_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                return self._take_end(nursery.read_message(control))
+            self._crash("protocol", "it lived on after it had closed its report")
+        with contextlib.suppress(OSError):
+            control.shutdown(socket.SHUT_WR)
+        control.settimeout(None)
+        return self._take_end(nursery.read_message(control))
 
-    def _judge(self, status: int) -> Refused | Crashed | None:
+    def _take_end(self, message: dict[str, Any]) -> int | None:
+        if not message:
+            return None
+        self.cpu_seconds = float(message["cpu_seconds"])
+        self.peak_bytes = int(message["peak_bytes"])
+        return int(message["status"])
+
+    def _judge(self, status: int | None) -> Refused | Crashed | None:
         text = self.stderr_text()
         if isinstance(self._verdict, Crashed):
             return Crashed(self._verdict.kind, self._verdict.detail, text)
         if isinstance(self._verdict, Refused):
             return self._verdict
+        if status is None:
+            return Crashed("exit", "the process that it was forked from ended", text)
         if status == -signal.SIGXCPU:
             return Crashed("cpu", f"more than {self.job['cpu_seconds']} s of CPU time", text)
         if status == -signal.SIGKILL:  # not by this process: the kernel, out of memory
@@ -343,8 +323,14 @@ class _Child:
         return _plain(self._stderr.decode("utf-8", "replace"), self.limits.stderr)
 
 
-def _search_path() -> list[str]:
-    return [ROOT, *(path for path in sys.path if path.endswith(("site-packages", "dist-packages")))]
+def _closing(stack: contextlib.ExitStack, fd: int) -> int:
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _pipe(reading: contextlib.ExitStack, writing: contextlib.ExitStack) -> tuple[int, int]:
+    reader, writer = os.pipe()
+    return _closing(reading, reader), _closing(writing, writer)
 
 
 def _whole(value: Any) -> int:

@@ -59,6 +59,8 @@ def add_signal_database(
     except ParseError as error:
         raise BadSignalDatabase(str(error)) from error
     except sandbox.SandboxCrash as crash:
+        if crash.outcome.kind in ("plugin", "start"):
+            raise BadSignalDatabase(f"No parser could be started: {crash.outcome.detail}") from crash
         raise BadSignalDatabase("Reading it took more memory or time than allowed.") from crash
     if not counts["messages"]:
         # It would retire the version before it, and from then on nothing would be decoded.

@@ -48,7 +48,7 @@ class Case:
 
 def run_task(python: str | Path, target: str, arguments: dict[str, str]) -> Measurement:
     """One task in a fresh process, pinned to one processor. Ends the benchmark when it fails."""
-    from parsers.sandbox import ENVIRONMENT
+    from parsers.nursery import ENVIRONMENT
 
     command = [str(python), "-m", "bench.parsers.task", target, json.dumps(arguments)]
     env = os.environ | ENVIRONMENT  # both sides in the environment that a child of the sandbox has

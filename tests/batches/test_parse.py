@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from batches.models import Batch
+from events.models import Event, EventType
 from files import storage
 from files.models import File
 from tests import factories
@@ -103,6 +104,24 @@ def test_a_child_that_dies_is_tried_three_times_and_then_the_file_fails(monkeypa
     file = only_file(batch)
     assert (file.state, file.error_class, file.error_code, file.attempt) == ("failed", "crash", f"parser_{kind}", 3)
     assert sentence in file.error
+
+
+@pytest.mark.parametrize(("kind", "sentence"), [("plugin", "added to this installation"), ("start", "could not be started")])
+def test_a_parser_that_cannot_be_started_costs_no_file(monkeypatch, kind, sentence):
+    from files import parsing
+    from parsers import sandbox
+
+    batch = factories.uploaded({"a.log": factories.CANDUMP})
+    with monkeypatch.context() as patched:
+        patched.setattr(sandbox, "run", lambda *_: sandbox.Crashed(kind, "parser 'x' of y: ImportError"))
+        for _ in range(parsing.MAX_CRASHES + 1):
+            drain()
+            skip_delays()
+    released = Event.objects.filter(batch=batch, type=EventType.FILE_RELEASED)
+    assert only_file(batch).crash_count == 0
+    assert all(sentence in event.payload["reason"] and event.payload["code"] == f"parser_{kind}" for event in released)
+    drain()
+    assert Batch.objects.get(pk=batch.pk).state == "completed"
 
 
 def test_the_output_of_an_attempt_lies_under_its_own_fence():
