@@ -6,10 +6,12 @@ from parsers.errors import ParseError, Unsupported
 from parsers.limits import DEFAULT, Limits
 from parsers.topics.decoder import DecoderFactory, Schema, TopicDecoder
 from parsers.topics.json import json_decoder
+from parsers.topics.protobuf import protobuf_decoder
 from parsers.topics.ros import ros_decoder
 
 DECODERS: dict[str, DecoderFactory] = {
     "json": json_decoder,
+    "protobuf": protobuf_decoder,
     "ros1": ros_decoder,
     "cdr": ros_decoder,
 }
