@@ -161,6 +161,8 @@ cdef class Plan:
     cdef int64_t** text_lengths
     cdef uint8_t** masks
     cdef int64_t* longest  # elements of the longest sequence of each operation, of those not above `most_elements`
+    cdef int64_t* first  # elements of the first one plus 1
+    cdef uint8_t* varies
     cdef int64_t most_elements
     cdef bint cdr
     cdef int64_t most_tail  # bytes that may stand behind the last field
@@ -189,7 +191,11 @@ cdef class Plan:
         self.text_lengths = <int64_t**>calloc(room, sizeof(void*))
         self.masks = <uint8_t**>calloc(room, sizeof(void*))
         self.longest = <int64_t*>calloc(<size_t>self.op_count + 1, sizeof(int64_t))
-        if self.is_text == NULL or self.columns == NULL or self.text_lengths == NULL or self.masks == NULL or self.longest == NULL:
+        self.first = <int64_t*>calloc(<size_t>self.op_count + 1, sizeof(int64_t))
+        self.varies = <uint8_t*>calloc(<size_t>self.op_count + 1, 1)
+        if self.is_text == NULL or self.columns == NULL or self.text_lengths == NULL or self.masks == NULL:
+            raise MemoryError
+        if self.longest == NULL or self.first == NULL or self.varies == NULL:
             raise MemoryError
         for i in range(self.column_count):
             self.is_text[i] = kinds[i] is None
@@ -201,6 +207,8 @@ cdef class Plan:
         free(self.text_lengths)
         free(self.masks)
         free(self.longest)
+        free(self.first)
+        free(self.varies)
 
     cdef int check(self) except -1:
         """Raises ValueError when the operations would leave the columns, the plan or the stack."""
@@ -275,6 +283,15 @@ cdef class Plan:
             self.put(column + <int32_t>i, row)
         return at + count * op.size
 
+    cdef void measured(self, int32_t operation, int64_t count) noexcept nogil:
+        """Notes the length of a sequence that differs from the first."""
+        if self.first[operation]:
+            self.varies[operation] = 1
+        else:
+            self.first[operation] = count + 1
+        if count > self.longest[operation] and count <= self.most_elements:
+            self.longest[operation] = count
+
     cdef int walk(self, const uint8_t* start, int64_t size, int64_t base, Py_ssize_t row, bint store_any, const Wire* wire) noexcept nogil:
         """One message without its encapsulation header, of `size` bytes; `base` is where it begins in the buffer. READ or a reason."""
         cdef Frame[MOST_DEPTH] frames
@@ -326,8 +343,8 @@ cdef class Plan:
                     return SHORT
                 count = load_4(start + at, wire.swap)
                 at += 4
-                if count > self.longest[i - 1] and count <= self.most_elements:
-                    self.longest[i - 1] = count
+                if count != self.first[i - 1] - 1:
+                    self.measured(i - 1, count)
             if storing and op.length_column >= 0:
                 (<uint32_t*>self.columns[op.length_column + shift])[row] = <uint32_t>count
                 self.put(op.length_column + shift, row)
@@ -392,13 +409,19 @@ cdef class Plan:
                 self.masks[i][row] = 0
 
     def longest_sequences(self):
-        """Elements of the longest sequence of each operation so far, of those that could become signals (int64, one per operation)."""
-        out = np.empty(self.op_count, np.int64)
-        cdef int64_t[::1] to = out
+        """Of each operation the elements of its longest sequence so far, of those that could become signals (int64).
+
+        And whether the sequences differ in length (uint8).
+        """
+        longest = np.empty(self.op_count, np.int64)
+        varies = np.empty(self.op_count, np.uint8)
+        cdef int64_t[::1] to = longest
+        cdef uint8_t[::1] to_varies = varies
         cdef Py_ssize_t i
         for i in range(self.op_count):
             to[i] = self.longest[i]
-        return out
+            to_varies[i] = self.varies[i]
+        return longest, varies
 
     def measure(self, const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
         """Looks at messages only for `longest_sequences`."""

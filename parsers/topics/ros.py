@@ -61,7 +61,7 @@ class RosDecoder:
     """Decodes the messages of one definition.
 
     Fields of fields are named `pose.position.x`; times are int64 nanoseconds; texts are enumerations. A sequence gives `name.length` and
-    `name[0]` and so on, as many as its longest in the first messages had; what has more than `limits.max_array` elements, and
+    `name[0]` and so on, about as many as its longest in the first messages had; what has more than `limits.max_array` elements, and
     sequences of bytes, give the length alone.
     """
 
@@ -83,9 +83,12 @@ class RosDecoder:
         self.left_out.update(compiled.left_out)
 
     def learn(self, sample: MessageBatch) -> None:
-        """Gives each sequence as many signals as the longest of the sample has elements."""
+        """Gives each sequence as many signals as the longest of the sample has elements; up to twice as many when their number varies."""
         self._plan.measure(sample.data, sample.offset, sample.length)
-        self._take(_Compiler(self.definition, self.limits, self.cdr, self._plan.longest_sequences()))
+        longest, varies = self._plan.longest_sequences()
+        room = np.where(longest > 0, 1 << np.ceil(np.log2(np.maximum(longest, 1))).astype(np.int64), 0)
+        wanted = np.where(varies, np.minimum(room, self.limits.max_array), longest)
+        self._take(_Compiler(self.definition, self.limits, self.cdr, wanted))
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """The rows of the messages that can be read."""
@@ -101,7 +104,7 @@ class RosDecoder:
         return Decoded(t_ns, columns, masks)
 
     def _note_longer(self) -> None:
-        longest = self._plan.longest_sequences()
+        longest, _ = self._plan.longest_sequences()
         for number in np.nonzero(longest > self._compiled.capacities())[0].tolist():
             if number in self._compiled.sequences:
                 name, capacity = self._compiled.sequences[number]
@@ -110,12 +113,12 @@ class RosDecoder:
 
 @dataclass
 class _Compiler:
-    """Turns a definition into operations and signals, depth first. `longest` is what a plan of the same definition has measured."""
+    """Turns a definition into operations and signals, depth first. `wanted` are the elements of each sequence."""
 
     definition: Definition
     limits: Limits
     cdr: bool
-    longest: NDArray[np.int64] | None
+    wanted: NDArray[np.int64] | None
     operations: list[list[int]] = field(default_factory=list)
     signals: list[SignalSpec] = field(default_factory=list)
     optional: list[int] = field(default_factory=list)
@@ -264,9 +267,9 @@ class _Compiler:
         assert member.count is not None
         if member.count:
             return member.count if member.count <= self.limits.max_array else 0
-        if member.type in _BYTES or self.longest is None:
+        if member.type in _BYTES or self.wanted is None:
             return 0
-        return int(self.longest[operation])
+        return int(self.wanted[operation])
 
     def _length_signal(self, member: Field, path: str, sequence: bool, wanted: int, optional: bool) -> int:
         if not sequence and wanted:
