@@ -1,8 +1,8 @@
 """Reads JSON messages into columns: a tree of the keys that are known, and one pass over each message without the GIL."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from parsers._core.cursor cimport MAX_SECONDS, Cursor, cursor_over
@@ -19,12 +19,14 @@ from parsers.topics._jsontext cimport (
     unescape,
     word,
 )
+from parsers.topics._keys cimport KeyTree, Node
+from parsers.topics._spans cimport check_spans
 
 import numpy as np
 
 cdef enum:
     MAX_DEPTH = 32
-    MAX_LATE = 256  # names kept of keys that come after the beginning
+    MAX_KEY = 1000  # bytes
     MAX_REPEATED = 64  # repeated keys in one message
     BLOB = 1000  # characters of a text without a space that is no text
 
@@ -64,24 +66,6 @@ COLUMN_FLOAT, COLUMN_INT, COLUMN_BOOL, COLUMN_TEXT, COLUMN_SECONDS, COLUMN_NANOS
 REASONS = {NOT_JSON: "not JSON", TOO_DEEP: "nested too deeply", REPEATED: "repeats its keys too often"}
 
 
-cdef struct Node:
-    int32_t parent
-    int32_t first_child
-    int32_t last_child
-    int32_t next
-    int32_t guess  # child expected next, while a message is read
-    uint32_t hash
-    int64_t key  # offset in the key text; for an element, its number
-    int32_t key_length  # -1 for an element of an array
-    int32_t seen
-    int32_t kind  # of the column, 0 when there is none
-    int32_t column
-    int32_t length_column  # of an array
-    int32_t most  # elements seen in one message
-    int64_t late  # values that came without a column
-    int64_t stamp  # the message it was last met in
-
-
 cdef struct Out:
     double* floats
     int64_t* ints
@@ -92,20 +76,15 @@ cdef struct Out:
 
 
 @cython.final
-cdef class JsonTree:
-    """The keys of a topic's messages as a tree; number 0 is the message itself. At most `most_nodes` nodes.
+cdef class JsonTree(KeyTree):
+    """The keys of a topic's messages, and the columns of their values. `max_array` elements of an array are kept.
 
-    First it learns from messages and from `child`, `element` and `see`; then columns are given to nodes, and `decode` fills them.
+    First it learns from messages and from `child` and `see`; then columns are given to nodes, and `decode` fills them.
     """
 
-    cdef Node* nodes
-    cdef int32_t* slots
-    cdef uint8_t* keys
     cdef uint8_t* scratch
-    cdef int64_t count, room, most_nodes, slot_count, keys_used, keys_room, scratch_room
+    cdef int64_t scratch_room
     cdef int64_t max_array
-    cdef bint learning
-    cdef int late_count
     cdef int repeated
     cdef int64_t row, stamp
     cdef bint touched  # the message has given a value
@@ -116,158 +95,26 @@ cdef class JsonTree:
     cdef int64_t arena_used
 
     def __cinit__(self, int64_t most_nodes, int64_t max_array):
-        self.most_nodes = most_nodes + 1
         self.max_array = max_array
-        self.learning = True
-        self.row = 0
-        self.slot_count = 64
-        self.slots = <int32_t*>calloc(<size_t>self.slot_count, sizeof(int32_t))
-        if self.slots == NULL:
-            raise MemoryError
-        if self.add(-1, NULL, 0, 0, 0) < 0:
-            raise MemoryError
 
     def __dealloc__(self):
-        free(self.nodes)
-        free(self.slots)
-        free(self.keys)
         free(self.scratch)
         free(self.out)
 
-    # --- the tree
-
-    cdef bint rehash(self) noexcept nogil:
-        cdef int64_t slot_count = 2 * self.slot_count
-        cdef int32_t* slots = <int32_t*>calloc(<size_t>slot_count, sizeof(int32_t))
-        cdef int64_t i, slot
-        if slots == NULL:
-            return False
-        free(self.slots)
-        self.slots = slots
-        self.slot_count = slot_count
-        for i in range(1, self.count):
-            slot = self.nodes[i].hash & <uint64_t>(slot_count - 1)
-            while slots[slot]:
-                slot = (slot + 1) & (slot_count - 1)
-            slots[slot] = <int32_t>i
-        return True
-
-    cdef int32_t add(self, int32_t parent, const uint8_t* key, int64_t number, int32_t key_length, uint32_t value) noexcept nogil:
-        """A new node; -1 when there is no room. `number` is that of an element, whose key_length is -1."""
-        cdef Node* nodes
-        cdef uint8_t* keys
-        cdef int64_t wanted, slot
-        cdef int32_t index = <int32_t>self.count
-        if self.count >= self.most_nodes:
-            return -1
-        if self.count == self.room:
-            wanted = 2 * self.room if self.room else 32
-            nodes = <Node*>realloc(self.nodes, <size_t>wanted * sizeof(Node))
-            if nodes == NULL:
-                return -1
-            self.nodes = nodes
-            self.room = wanted
-        if 2 * self.count >= self.slot_count and not self.rehash():
-            return -1
-        if key_length > 0:
-            wanted = self.keys_used + key_length
-            if wanted > self.keys_room:
-                wanted = 2 * wanted
-                keys = <uint8_t*>realloc(self.keys, <size_t>wanted)
-                if keys == NULL:
-                    return -1
-                self.keys = keys
-                self.keys_room = wanted
-            memcpy(self.keys + self.keys_used, key, <size_t>key_length)
-            number = self.keys_used
-            self.keys_used += key_length
-        memset(&self.nodes[index], 0, sizeof(Node))
-        self.nodes[index].parent = parent
-        self.nodes[index].first_child = self.nodes[index].last_child = self.nodes[index].next = self.nodes[index].guess = -1
-        self.nodes[index].hash = value
-        self.nodes[index].key = number
-        self.nodes[index].key_length = key_length
-        self.nodes[index].column = self.nodes[index].length_column = -1
-        self.nodes[index].stamp = -1
-        self.count += 1
-        if parent >= 0:
-            if self.nodes[parent].last_child < 0:
-                self.nodes[parent].first_child = index
-            else:
-                self.nodes[self.nodes[parent].last_child].next = index
-            self.nodes[parent].last_child = index
-            slot = value & <uint64_t>(self.slot_count - 1)
-            while self.slots[slot]:
-                slot = (slot + 1) & (self.slot_count - 1)
-            self.slots[slot] = index
-        return index
-
-    cdef inline uint32_t hash_of(self, int32_t parent, const uint8_t* key, int32_t length, int64_t number) noexcept nogil:
-        cdef uint64_t value = <uint64_t>parent * <uint64_t>0x9E3779B97F4A7C15 + <uint64_t>length + <uint64_t>number * 0x2545F491
-        cdef uint64_t piece
-        while length >= 8:
-            memcpy(&piece, key, 8)
-            value = (value ^ piece) * <uint64_t>0xFF51AFD7ED558CCD
-            value ^= value >> 32
-            key += 8
-            length -= 8
-        piece = 0
-        if length > 0:
-            memcpy(&piece, key, <size_t>length)
-        value = (value ^ piece) * <uint64_t>0xFF51AFD7ED558CCD
-        return <uint32_t>(value >> 32)
-
-    cdef int32_t find(self, int32_t parent, const uint8_t* key, int32_t length, int64_t number, uint32_t value) noexcept nogil:
-        cdef int64_t slot = value & <uint64_t>(self.slot_count - 1)
-        cdef Node* node
-        while self.slots[slot]:
-            node = &self.nodes[self.slots[slot]]
-            if node.hash == value and node.parent == parent and node.key_length == length:
-                if length < 0:
-                    if node.key == number:
-                        return self.slots[slot]
-                elif memcmp(self.keys + node.key, key, <size_t>length) == 0:
-                    return self.slots[slot]
-            slot = (slot + 1) & (self.slot_count - 1)
-        return -1
-
-    cdef int32_t key_node(self, int32_t parent, const uint8_t* key, int32_t length) noexcept nogil:
-        """The child of that key. A new one while it learns; later -1, and the key is noted."""
+    cdef inline int32_t child_of(self, int32_t parent, const uint8_t* key, int64_t length) noexcept nogil:
+        """The node of a key: mostly the one behind the key before it."""
         cdef int32_t guess = self.nodes[parent].guess
-        cdef uint32_t value
-        cdef int32_t found
         if guess >= 0 and self.nodes[guess].key_length == length and memcmp(self.keys + self.nodes[guess].key, key, <size_t>length) == 0:
             self.nodes[parent].guess = self.nodes[guess].next
             return guess
-        value = self.hash_of(parent, key, length, 0)
-        found = self.find(parent, key, length, 0, value)
-        if found < 0:
-            if not self.learning:
-                if self.late_count >= MAX_LATE:
-                    return -1
-                self.late_count += 1
-                self.most_nodes += 1
-            found = self.add(parent, key, 0, length, value)
-        if found >= 0:
-            self.nodes[parent].guess = self.nodes[found].next
-        return found
+        return self.key_node(parent, key, <int32_t>length) if length <= MAX_KEY else -1
 
-    cdef int32_t element_node(self, int32_t parent, int64_t number) noexcept nogil:
+    cdef inline int32_t element_of(self, int32_t parent, int64_t number) noexcept nogil:
         cdef int32_t guess = self.nodes[parent].guess
-        cdef uint32_t value
-        cdef int32_t found
-        if number >= self.max_array:
-            return -1
         if guess >= 0 and self.nodes[guess].key_length == -1 and self.nodes[guess].key == number:
             self.nodes[parent].guess = self.nodes[guess].next
             return guess
-        value = self.hash_of(parent, NULL, -1, number)
-        found = self.find(parent, NULL, -1, number, value)
-        if found < 0 and self.learning:
-            found = self.add(parent, NULL, number, -1, value)
-        if found >= 0:
-            self.nodes[parent].guess = self.nodes[found].next
-        return found
+        return self.element_node(parent, number) if number < self.max_array else -1
 
     # --- values
 
@@ -471,7 +318,7 @@ cdef class JsonTree:
             length = cur.at - 1 - key
             if escaped and not self.unescaped_key(key, cur.at - 1, &key, &length):
                 return NOT_JSON
-            child = self.key_node(index, key, <int32_t>length) if length <= 1000 else -1
+            child = self.child_of(index, key, length)
             skip_space(cur)
             if cur.at >= cur.end or cur.at[0] != 0x3A:
                 return NOT_JSON
@@ -516,7 +363,7 @@ cdef class JsonTree:
             cur.at += 1
         else:
             while True:
-                outcome = self.value_of(cur, self.element_node(index, number), depth + 1)
+                outcome = self.value_of(cur, self.element_of(index, number), depth + 1)
                 if outcome != READ:
                     return outcome
                 number += 1
@@ -559,20 +406,6 @@ cdef class JsonTree:
 
     # --- from Python
 
-    def child(self, int32_t parent, bytes key not None):
-        """The node of a key of an object; -1 when there are too many."""
-        if not 0 <= parent < self.count or len(key) > 1000:
-            return -1
-        cdef const uint8_t* text = key
-        cdef uint32_t value = self.hash_of(parent, text, <int32_t>len(key), 0)
-        cdef int32_t found = self.find(parent, text, <int32_t>len(key), 0, value)
-        return self.add(parent, text, 0, <int32_t>len(key), value) if found < 0 else found
-
-    def see(self, int32_t index, int32_t kinds):
-        """Notes what a schema says of a node."""
-        if 0 <= index < self.count:
-            self.nodes[index].seen |= kinds
-
     def learn(self, const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
         """Finds the keys and their kinds in messages."""
         cdef Py_ssize_t i
@@ -580,16 +413,6 @@ cdef class JsonTree:
         with nogil:
             for i in range(offset.shape[0]):
                 self.message(&data[0] + offset[i], length[i])
-
-    def describe(self):
-        """(parent, key or number of the element, seen, most elements, late) of every node, in the order of their numbers."""
-        out = []
-        cdef Node* node
-        for i in range(self.count):
-            node = &self.nodes[i]
-            key = int(node.key) if node.key_length < 0 else self.keys[node.key:node.key + node.key_length].decode("utf-8", "replace")
-            out.append((node.parent, key, node.seen, node.most, node.late))
-        return out
 
     def assign(self, int32_t index, int32_t kind, int32_t column):
         """Gives a node its column. Ends the learning."""
@@ -689,15 +512,3 @@ cdef class JsonTree:
                 out[i].ints = &int_view[0]
             columns.append(column)
         return columns, masks
-
-
-cdef int check_spans(const uint8_t[::1] data, const int64_t[::1] offset, const int64_t[::1] length) except -1:
-    """Raises ValueError when a message does not lie in the buffer."""
-    cdef Py_ssize_t i
-    cdef int64_t size = data.shape[0]
-    if offset.shape[0] != length.shape[0]:
-        raise ValueError("offsets and lengths differ in number")
-    for i in range(offset.shape[0]):
-        if offset[i] < 0 or length[i] < 0 or offset[i] > size or length[i] > size - offset[i]:
-            raise ValueError("a message lies outside of its buffer")
-    return 0

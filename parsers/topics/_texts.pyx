@@ -5,6 +5,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy
 
+from parsers.topics._spans cimport check_spans
+
 import numpy as np
 
 cdef enum:
@@ -50,18 +52,6 @@ cdef inline int64_t cut(const uint8_t* at, int64_t length, int64_t characters) n
                 return i
             left -= 1
     return length
-
-
-cdef int check_spans(const uint8_t[::1] data, const int64_t[::1] offset, const int64_t[::1] length) except -1:
-    """Raises ValueError when a text does not lie in the buffer."""
-    cdef Py_ssize_t i
-    cdef int64_t size = data.shape[0]
-    if offset.shape[0] != length.shape[0]:
-        raise ValueError("offsets and lengths differ in number")
-    for i in range(offset.shape[0]):
-        if offset[i] < 0 or length[i] < 0 or offset[i] > size or length[i] > size - offset[i]:
-            raise ValueError("a text lies outside of its buffer")
-    return 0
 
 
 @cython.final
