@@ -16,27 +16,26 @@ ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 20_000  # bytes of a corpus file
 
 
-def contracts() -> list[type[ParserContract]]:
-    """Every class that tests a parser by the contract."""
+def contracts(name: str) -> list[type[ParserContract]]:
+    """The classes that test the parser of one format by the contract."""
+    parser = parsers()[name]
     for path in sorted((ROOT / "tests" / "parsers").glob("test_*.py")):
-        importlib.import_module(f"tests.parsers.{path.stem}")
+        text = path.read_text()
+        if parser.__name__ in text and ParserContract.__name__ in text:
+            importlib.import_module(f"tests.parsers.{path.stem}")
     found: list[type[ParserContract]] = []
     waiting = ParserContract.__subclasses__()
     while waiting:
-        kind = waiting.pop()
-        waiting += kind.__subclasses__()
-        if hasattr(kind, "sample"):
-            found.append(kind)
-    return sorted(found, key=lambda kind: kind.__name__)
+        contract = waiting.pop()
+        waiting += contract.__subclasses__()
+        if getattr(contract, "parser", None) is parser:
+            found.append(contract)
+    return sorted(found, key=lambda contract: contract.__name__)
 
 
-def samples() -> dict[str, list[bytes]]:
-    """The samples of every format that Argus reads; a format without one is an empty list."""
-    found: dict[str, list[bytes]] = {name: [] for name in parsers()}
-    for contract in contracts():
-        if contract.parser.format in found and contract.sample not in found[contract.parser.format]:
-            found[contract.parser.format].append(contract.sample)
-    return found
+def samples(name: str) -> list[bytes]:
+    """The samples of these classes."""
+    return sorted({contract.sample for contract in contracts(name)})
 
 
 def corpus_files() -> dict[str, list[bytes]]:
@@ -61,7 +60,7 @@ def write(name: str, folder: Path) -> int:
     from tests.parsers import regressions
 
     folder.mkdir(parents=True, exist_ok=True)
-    found = [*samples().get(name, []), *corpus_files().get(name, []), *regressions.cases(name).values()]
+    found = [*samples(name), *corpus_files().get(name, []), *regressions.cases(name).values()]
     for data in found:
         (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
     return len(found)

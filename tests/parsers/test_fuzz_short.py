@@ -15,13 +15,12 @@ from parsers.registry import BUILT_IN
 from tests.parsers import regressions
 
 SECONDS = float(os.environ.get("ARGUS_FUZZ_SECONDS", "2"))
-SAMPLES = samples()
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_mutated_sample_keeps_the_rules(name: str) -> None:
     parser = BUILT_IN[name]
-    seeds = [*SAMPLES[name], *regressions.cases(name).values()]
+    seeds = [*samples(name), *regressions.cases(name).values()]
     assert seeds, f"no class in tests/parsers tests {name} by the contract"
     for data in seeds:
         examine(parser, data)
