@@ -18,6 +18,7 @@ cdef extern from *:
 
 cdef enum:
     GROWTH = 2
+    EARLY_GROWTH = 32       # while the columns stay within the room that may be reserved: untouched pages cost nothing
     CHUNK = 2048            # rows decoded at a time: the payload words of a chunk stay in the caches
     STORE_F64 = 8           # place in STORAGE_NAMES; all before it are whole numbers
     EVERY_LENGTH = 256      # longer than any frame
@@ -199,11 +200,12 @@ cdef class Columns:
                 self.mask_below = max(self.mask_below, s.end_byte)
         return 0
 
-    cdef int _append(self, const Frames* frames, const int32_t* order, Py_ssize_t n) except -1:
-        """Decodes n frames of a block that has been checked."""
+    cdef int _append(self, const Frames* frames, const int32_t* order, Py_ssize_t n, Py_ssize_t room) except -1:
+        """Decodes n frames of a block that has been checked; `room` is how many bytes may be reserved for frames to come."""
         cdef Py_ssize_t done = 0
         if self.size + n > self.capacity:
-            self._resize(max(self.size + n, self.capacity * GROWTH, 64))
+            early = min((self.size + n) * EARLY_GROWTH, room // self.row_bytes)
+            self._resize(max(self.size + n, self.capacity * GROWTH, early, 64))
         with nogil:
             while done < n:
                 done += self._chunk(frames, order + done, min(n - done, CHUNK))
@@ -375,10 +377,11 @@ cdef class Columns:
 
 
 def append_groups(list tables not None, const int64_t[::1] t_ns, int64_t shift, const uint8_t[::1] data,
-                  const uint32_t[::1] data_offset, const uint8_t[::1] length, const int32_t[::1] order, const int64_t[::1] starts):
+                  const uint32_t[::1] data_offset, const uint8_t[::1] length, const int32_t[::1] order, const int64_t[::1] starts,
+                  Py_ssize_t room=0):
     """Decodes a block: the frames `order[starts[g]:starts[g + 1]]` go to `tables[g]`; returns every g that has some.
 
-    `shift` (ns) is added to their times. Raises ValueError before anything is decoded when an index or a payload is out of range.
+    `shift` (ns) is added to their times; a table may reserve `room` bytes for frames to come. Raises ValueError before anything is decoded when an index or a payload is out of range.
     """
     cdef Py_ssize_t n = t_ns.shape[0], size = data.shape[0], groups = len(tables), g, k
     cdef int32_t lowest = 0, highest = -1
@@ -408,7 +411,7 @@ def append_groups(list tables not None, const int64_t[::1] t_ns, int64_t shift, 
     grown = []
     for g in range(groups):
         if starts[g + 1] > starts[g]:
-            (<Columns?>tables[g])._append(&frames, &order[starts[g]], starts[g + 1] - starts[g])
+            (<Columns?>tables[g])._append(&frames, &order[starts[g]], starts[g + 1] - starts[g], room)
             grown.append(g)
     return grown
 

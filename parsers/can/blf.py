@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,6 +31,7 @@ _TEXT = struct.Struct("<I4xI4x")
 _TEXT_SOURCES = {0: "measurement comment", 1: "database channel", 2: "metadata", 3: "attachment"}
 _SMALLEST_WINDOW = 16 * KIB  # holds the longest object that is looked at as a whole
 _MOST_FILE_HEADER = 64 * KIB
+_SEAM = 512  # bytes of a container that are put behind what the one before left over
 _MOST_FILE_SIZE = 1 << 63
 
 _KINDS = {
@@ -301,8 +302,26 @@ class _Reading:
         return bytes(content)
 
     def _walk_inner(self, content: bytes | bytearray, final: bool) -> Iterator[FrameBlock]:
-        window = self.tail + content if self.tail else content
         at = 0
+        if self.tail and not final:
+            # Only the seam is put together, and the content read where it lies; an object longer than the seam makes it all one piece.
+            held = len(self.tail)
+            seam = self.tail + content[:_SEAM]
+            used = yield from self._walk_window(seam, 0, False)
+            if used >= held:
+                at = used - held
+                self.inflated += held
+            else:
+                self.inflated += used
+                content = seam[used:] + content[_SEAM:]
+        elif self.tail:
+            content = self.tail + content
+        used = yield from self._walk_window(content, at, final)
+        self.inflated += used
+        self.tail = content[used:]
+
+    def _walk_window(self, window: bytes | bytearray, at: int, final: bool) -> Generator[FrameBlock, None, int]:
+        """Reads the objects of a window that begins at `inflated`; gives the first byte not used."""
         while True:
             at = self.inner.walk(window, at, self.inflated, final)
             self._drain_inner()
@@ -311,9 +330,7 @@ class _Reading:
             elif self.inner.status == STATUS_TEXT:
                 self._text(self.inner, memoryview(window))
             elif self.inner.status == STATUS_MORE:
-                break
-        self.inflated += at
-        self.tail = window[at:]
+                return at
 
     def _drain_inner(self) -> None:
         for start, length, reason in self.inner.drain_bad():

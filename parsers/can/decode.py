@@ -14,6 +14,9 @@ from parsers.can.database import Database, Message, Signal
 from parsers.can.frames import FrameBlock
 from parsers.limits import DEFAULT, Limits
 
+RESERVED = 192 << 20
+"""Bytes of address space that all streams together may set aside for rows to come, so that growing columns need not be moved."""
+
 
 @dataclass
 class Stream:
@@ -78,7 +81,15 @@ class Decoder:
             self._starts = np.empty(2 * groups + 2, np.int64)
         self.grouper.group(count, self._groups, groups, self._order, self._starts)
         return append_groups(
-            self._tables, block.t_ns, self.shift_ns, block.data, block.data_offset, block.length, self._order, self._starts[: groups + 1]
+            self._tables,
+            block.t_ns,
+            self.shift_ns,
+            block.data,
+            block.data_offset,
+            block.length,
+            self._order,
+            self._starts[: groups + 1],
+            RESERVED // groups,
         )
 
     def _open(self, slot: int) -> None:
