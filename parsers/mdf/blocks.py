@@ -18,6 +18,9 @@ DATA_IDS = frozenset({b"##DT", b"##SD", b"##RD", b"##DV", b"##DI", b"##RV", b"##
 """Blocks that hold records or parts of them; their content is never loaded with the block."""
 
 _MOST_METADATA = 4 * MIB  # of one block that is looked at as a whole
+_MOST_READINGS = 8  # of each byte of the file, by blocks that are looked at; on top of _READINGS_FREE
+_READINGS_FREE = 64 * MIB
+_FIRST_BYTES = {b"##AT": 40}  # an attachment is listed, not read
 _MOST_TEXT = 256 * KIB
 _KEPT_TEXTS = 4096
 _PAGE = 64 * KIB
@@ -26,9 +29,10 @@ _PAGES = 32
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block. `data` is what follows the links (empty for DATA_IDS), `data_offset` where that lies in the file.
+    """One block. `data` is what follows the links, `data_offset` where that lies in the file.
 
-    `data_length` is what the block declares; of a data block it may reach beyond the end of the file.
+    Of a DATA_IDS block `data` is empty, of an attachment its fields only; `data_length` is what the block declares, and of these blocks it
+    may reach beyond the end of the file.
     """
 
     id: bytes
@@ -60,6 +64,7 @@ class BlockFile:
         self.limits = limits
         self.size = source.size
         self._report = report
+        self._budget = _MOST_READINGS * self.size + _READINGS_FREE
         self._pages: OrderedDict[int, bytes] = OrderedDict()
         self._texts: dict[tuple[int, bool], str] = {}
 
@@ -80,19 +85,24 @@ class BlockFile:
         begin = HEADER.size + 8 * count
         if length < begin:
             raise Corrupt(f"{_shown(name)} block of {length} bytes cannot hold {count} links", offset + 8)
-        whole = begin if name in DATA_IDS else length
+        whole = begin if name in DATA_IDS else min(length, begin + _FIRST_BYTES.get(name, length))
         if whole > _MOST_METADATA:
             raise LimitExceeded(f"{_shown(name)} block of {length} bytes, {_MOST_METADATA} are allowed", offset + 8)
         if offset + whole > self.size:
             raise Truncated(f"{_shown(name)} block of {length} bytes ends behind the file", offset)
+        self._budget -= whole
+        if self._budget < 0:
+            raise LimitExceeded("blocks overlap or are linked to again and again: more is read than the file holds", offset)
         content = self.read(offset + HEADER.size, whole - HEADER.size)
         links = struct.unpack_from(f"<{count}Q", content)
         return Block(name, offset, links, content[8 * count :], offset + begin, length - begin)
 
     def header(self, offset: int) -> tuple[bytes, int, int]:
         """Id, length and number of links of the block at `offset`, as they stand there. Raises Corrupt or Truncated."""
-        if not 0 < offset < self.size:
-            raise Corrupt(f"link leads to byte {offset}, the file has {self.size}", min(max(offset, 0), self.size))
+        if offset <= 0:
+            raise Corrupt("link leads nowhere", 0)
+        if offset >= self.size:
+            raise Truncated(f"link leads to byte {offset}, the file ends at {self.size}", self.size)
         data = self.read(offset, HEADER.size)
         if len(data) < HEADER.size:
             raise Truncated(f"block header needs {HEADER.size} bytes, {len(data)} are there", offset)

@@ -1,0 +1,280 @@
+"""Unsorted MDF data: which record belongs to which channel group, and where the values of variable length lie."""
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+# Why a walk ended: the data end (inside a record or behind one), as many records as were asked for are found, no group has the record id,
+# or a value of variable length is longer than the limit.
+MORE, FULL, UNKNOWN, TOO_LONG = range(4)
+
+cdef enum:
+    S_MORE = 0
+    S_FULL = 1
+    S_UNKNOWN = 2
+    S_TOO_LONG = 3
+
+    DIRECT = 65536  # ids below are looked up in a table
+    CHAIN = 12  # records that must follow each other before damaged data are trusted again
+    CHAIN_AT_END = 3  # the same where the data end earlier
+    LONGEST_IN_CHAIN = 65536
+    LENGTH = 4  # a value of variable length stands behind its length, u32
+
+
+cdef struct Group:
+    uint64_t id
+    int64_t size  # bytes of a record without its id; -1: u32 length and so many bytes
+    bint seen
+
+
+@cython.final
+cdef class RecordWalker:
+    """Finds the records of unsorted data. `groups` are (record id, bytes or -1 for variable length), in the order of their numbers.
+
+    `id_size` is 1, 2, 4 or 8 bytes. Raises ValueError for anything else.
+    """
+
+    cdef int id_size
+    cdef int64_t longest
+    cdef int group_count
+    cdef int large_count
+    cdef Group* groups
+    cdef int32_t* table  # of ids below DIRECT: the number of the group
+    cdef int32_t* large  # numbers of the groups with higher ids, in order of their ids
+    cdef Py_ssize_t room
+    cdef object group_array, position_array
+    cdef uint16_t[::1] group_of
+    cdef int64_t[::1] position_of
+    cdef readonly Py_ssize_t count
+    cdef readonly int status
+
+    def __cinit__(self, int id_size, list groups not None, int64_t longest, Py_ssize_t room):
+        if id_size not in (1, 2, 4, 8) or len(groups) > 65535 or room <= 0:
+            raise ValueError("record ids have 1, 2, 4 or 8 bytes")
+        self.id_size = id_size
+        self.longest = longest
+        self.room = room
+        self.group_count = len(groups)
+        self.groups = <Group*>malloc(max(len(groups), 1) * sizeof(Group))
+        self.table = <int32_t*>malloc(DIRECT * sizeof(int32_t))
+        self.large = <int32_t*>malloc(max(len(groups), 1) * sizeof(int32_t))
+        if self.groups == NULL or self.table == NULL or self.large == NULL:
+            raise MemoryError
+        memset(self.table, 0xFF, DIRECT * sizeof(int32_t))
+        for number, (record_id, size) in enumerate(groups):
+            self.groups[number] = Group(record_id, size, False)
+            if record_id < DIRECT and self.table[<int>record_id] < 0:
+                self.table[<int>record_id] = number
+        for record_id, number in sorted((entry[0], number) for number, entry in enumerate(groups) if entry[0] >= DIRECT):
+            self.large[self.large_count] = number
+            self.large_count += 1
+        self.group_array = np.empty(room, np.uint16)
+        self.position_array = np.empty(room, np.int64)
+        self.group_of = self.group_array
+        self.position_of = self.position_array
+
+    def __dealloc__(self):
+        free(self.groups)
+        free(self.table)
+        free(self.large)
+
+    cdef int find(self, const uint8_t* at) noexcept nogil:
+        """The number of the group whose id stands there; -1 when there is none."""
+        cdef uint64_t record_id = 0
+        cdef int low = 0, high = self.large_count, middle
+        memcpy(&record_id, at, <size_t>self.id_size)
+        if record_id < DIRECT:
+            return self.table[record_id]
+        while low < high:
+            middle = (low + high) // 2
+            if self.groups[self.large[middle]].id < record_id:
+                low = middle + 1
+            else:
+                high = middle
+        if low < self.large_count and self.groups[self.large[low]].id == record_id:
+            return self.large[low]
+        return -1
+
+    cdef int64_t step(self, const uint8_t* data, int64_t at, int64_t end, int* group, int64_t longest) noexcept nogil:
+        """The end of the record that begins at `at`; -1 - status when there is none."""
+        cdef int64_t size
+        cdef uint32_t length
+        if end - at < self.id_size:
+            return -1 - S_MORE
+        group[0] = self.find(data + at)
+        if group[0] < 0:
+            return -1 - S_UNKNOWN
+        at += self.id_size
+        size = self.groups[group[0]].size
+        if size < 0:
+            if end - at < LENGTH:
+                return -1 - S_MORE
+            memcpy(&length, data + at, LENGTH)
+            if length > longest:
+                return -1 - S_TOO_LONG
+            size = LENGTH + <int64_t>length
+        return at + size if size <= end - at else -1 - S_MORE
+
+    def walk(self, const uint8_t[::1] data not None, Py_ssize_t at):
+        """Finds records from `at` on, at most `room`; returns the first byte that belongs to none. `status` says why it ended there."""
+        cdef int64_t end = data.shape[0], behind
+        cdef int group = 0
+        if not 0 <= at <= end:
+            raise ValueError("outside of the data")
+        self.count = 0
+        self.status = S_MORE
+        if at == end:
+            return at
+        with nogil:
+            while True:
+                if self.count == self.room:
+                    self.status = S_FULL
+                    break
+                behind = self.step(&data[0], at, end, &group, self.longest)
+                if behind < 0:
+                    self.status = <int>(-1 - behind)
+                    break
+                self.groups[group].seen = True
+                self.group_of[self.count] = <uint16_t>group
+                self.position_of[self.count] = at + self.id_size
+                self.count += 1
+                at = behind
+        return at
+
+    def found(self):
+        """Of the records found last, group by group: (number of the group, where in the data its records begin, behind their ids)."""
+        groups = self.group_array[: self.count]
+        positions = self.position_array[: self.count]
+        if not self.count:
+            return []
+        if (groups == groups[0]).all():
+            return [(int(groups[0]), positions.copy())]
+        order = np.argsort(groups, kind="stable")
+        groups, positions = groups[order], positions[order]
+        cuts = np.flatnonzero(np.diff(groups)) + 1
+        return [(int(part[0]), where) for part, where in zip(np.split(groups, cuts), np.split(positions, cuts))]
+
+    def resume(self, const uint8_t[::1] data not None, Py_ssize_t at, bint final):
+        """The first byte from `at` on where records follow each other again; -1 when there is none in these data.
+
+        Only ids that were met before the damage count; without any, all do.
+        """
+        cdef int64_t end = data.shape[0], here, behind
+        cdef int group = 0, links, i
+        cdef bint any_seen = False
+        cdef int64_t found = -1
+        for i in range(self.group_count):
+            any_seen = any_seen or self.groups[i].seen
+        if at < 0 or at >= end:
+            return -1
+        with nogil:
+            while at < end and found < 0:
+                here = at
+                links = 0
+                while True:
+                    behind = self.step(&data[0], here, end, &group, LONGEST_IN_CHAIN)
+                    if behind < 0 or (any_seen and not self.groups[group].seen):
+                        break
+                    links += 1
+                    here = behind
+                    if links == CHAIN:
+                        break
+                # Data that end in the middle of a record, or together with one, cannot show more.
+                if links == CHAIN or (links >= CHAIN_AT_END and behind == -1 - S_MORE and (not final or here == end)):
+                    found = at
+                at += 1
+        return found
+
+
+def spans(const uint64_t[::1] offsets not None, Py_ssize_t first, const uint8_t[::1] data not None, uint64_t base,
+          int64_t[::1] starts not None, int64_t[::1] lengths not None):
+    """Where the values of variable length of rows from `first` on lie in `data`, whose first byte is byte `base` of the signal data.
+
+    Fills `starts` and `lengths` and returns the first row whose value does not lie there as a whole.
+    """
+    cdef Py_ssize_t i = first, n = offsets.shape[0]
+    cdef uint64_t size = data.shape[0], at
+    cdef uint32_t length
+    if starts.shape[0] < n or lengths.shape[0] < n or first < 0:
+        raise ValueError("no room for all rows")
+    with nogil:
+        while i < n:
+            if offsets[i] < base:
+                break
+            at = offsets[i] - base
+            if at > size or size - at < LENGTH:
+                break
+            memcpy(&length, &data[at], LENGTH)
+            at += LENGTH
+            if length > size - at:
+                break
+            starts[i] = <int64_t>at
+            lengths[i] = length
+            i += 1
+    return i
+
+
+def collect(const uint8_t[::1] data not None, const int64_t[::1] positions not None):
+    """The values of variable length at `positions`, each with its length in front, one behind the other."""
+    cdef Py_ssize_t i
+    cdef int64_t total = 0, size = data.shape[0], at
+    cdef uint32_t length
+    for i in range(positions.shape[0]):
+        at = positions[i]
+        if at < 0 or size - at < LENGTH:
+            raise ValueError("a value outside of its data")
+        memcpy(&length, &data[at], LENGTH)
+        if length > size - at - LENGTH:
+            raise ValueError("a value outside of its data")
+        total += LENGTH + <int64_t>length
+    result = np.empty(total, np.uint8)
+    cdef uint8_t[::1] out = result
+    total = 0
+    with nogil:
+        for i in range(positions.shape[0]):
+            memcpy(&length, &data[positions[i]], LENGTH)
+            memcpy(&out[total], &data[positions[i]], LENGTH + <size_t>length)
+            total += LENGTH + <int64_t>length
+    return result
+
+
+def pairs(const uint8_t[::1] data not None, Py_ssize_t at, Py_ssize_t most):
+    """Where the next values of variable length begin, at most `most` of them, when they are taken one after the other (uint64)."""
+    cdef int64_t size = data.shape[0]
+    cdef uint32_t length
+    cdef Py_ssize_t n = 0
+    result = np.empty(most, np.uint64)
+    cdef uint64_t[::1] out = result
+    while n < most and size - at >= LENGTH:
+        memcpy(&length, &data[at], LENGTH)
+        if length > size - at - LENGTH:
+            break
+        out[n] = <uint64_t>at
+        n += 1
+        at += LENGTH + <Py_ssize_t>length
+    return result[:n]
+
+
+def payloads(const uint8_t[::1] data not None, const int64_t[::1] starts not None, const uint8_t[::1] lengths not None, Py_ssize_t padding):
+    """Payloads copied into slots of a multiple of 8 bytes, with `padding` bytes at the end: (uint8 data, uint32 offsets)."""
+    cdef Py_ssize_t i, n = starts.shape[0]
+    cdef int64_t size = data.shape[0], total = 0
+    offsets = np.empty(n, np.uint32)
+    cdef uint32_t[::1] offset = offsets
+    if lengths.shape[0] != n:
+        raise ValueError("starts and lengths differ in number")
+    for i in range(n):
+        if starts[i] < 0 or starts[i] > size - lengths[i]:
+            raise ValueError("a payload outside of its data")
+        offset[i] = <uint32_t>total
+        total += max((lengths[i] + 7) & ~7, 8)
+    result = np.zeros(total + padding, np.uint8)
+    cdef uint8_t[::1] out = result
+    with nogil:
+        for i in range(n):
+            if lengths[i]:
+                memcpy(&out[offset[i]], &data[starts[i]], lengths[i])
+    return result, offsets

@@ -1,0 +1,81 @@
+"""Master channels into nanoseconds: exact for whole ticks, rounded once for real seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parsers.mdf._times import ticks_to_ns
+from parsers.mdf.conversion import Conversion
+
+SECOND = 10**9
+FARTHEST = 1 << 62
+"""Times beyond are none: the start of the recording must be added to them without leaving 64 bits."""
+
+_FARTHEST_REAL = 4.6e18
+_WHOLE = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How the raw values of a master channel become nanoseconds since the start of the recording.
+
+    `numerator`, `offset` and `denominator` scale whole ticks, where the conversion is linear and small enough for 128 bits.
+    """
+
+    conversion: Conversion
+    numerator: int = 0
+    offset: int = 0
+    denominator: int = 0
+
+    def times(self, raw: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+        """Nanoseconds, and which of them are times at all (None: every one)."""
+        if self.denominator and raw.dtype.kind in "iu":
+            wide = np.ascontiguousarray(raw, np.uint64 if raw.dtype.kind == "u" else np.int64)
+            t_ns, valid = ticks_to_ns(wide, self.numerator, self.offset, self.denominator)
+            return (t_ns, None) if valid.all() else (t_ns, valid.astype(np.bool_))
+        if self.denominator:
+            return _rounded(raw.astype(np.float64) * (self.numerator / self.denominator), Fraction(self.offset, self.denominator))
+        column, mask = self.conversion.plan(raw.dtype).apply(raw)
+        t_ns, valid = _rounded(column.astype(np.float64) * SECOND, Fraction(0))
+        if mask is not None:
+            valid = mask.astype(np.bool_) if valid is None else valid & mask.astype(np.bool_)
+        return t_ns, valid
+
+
+def clock_of(conversion: Conversion) -> Clock:
+    """The clock of a master that counts seconds after its conversion.
+
+    A factor is taken as the decimal number that it is written as: 1e-6 is a microsecond, not the nearest binary fraction.
+    """
+    scale = conversion.linear
+    if scale is None or not all(math.isfinite(value) for value in scale):
+        return Clock(conversion)
+    offset, factor = (Fraction(Decimal(repr(float(value)))) * SECOND for value in scale)
+    denominator = math.lcm(offset.denominator, factor.denominator)
+    numerator, added = int(factor * denominator), int(offset * denominator)
+    if max(abs(numerator), abs(added), denominator) >= FARTHEST:
+        return Clock(conversion)
+    return Clock(conversion, numerator, added, denominator)
+
+
+def _rounded(real: NDArray[np.float64], offset: Fraction) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Real nanoseconds plus an exact offset, to whole ones. Large offsets are added after rounding, so that no digit is lost."""
+    whole = 0
+    if abs(offset) < _WHOLE:
+        if offset:
+            real = real + float(offset)
+    else:
+        whole = round(offset)
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(real)
+        valid = np.abs(rounded) < _FARTHEST_REAL / 2
+        if valid.all():
+            return rounded.astype(np.int64) + whole, None
+        return np.where(valid, rounded, 0).astype(np.int64) + whole, valid
