@@ -14,8 +14,7 @@ from parsers.can.database import Database, Message, Signal
 from parsers.can.frames import FrameBlock
 from parsers.limits import DEFAULT, Limits
 
-RESERVED = 192 << 20
-"""Bytes of address space that all streams together may set aside for rows to come, so that growing columns need not be moved."""
+RESERVE = 192 << 20
 
 
 @dataclass
@@ -38,7 +37,8 @@ class Decoder:
     """Turns FrameBlocks into streams.
 
     `channels` are the display names that `FrameBlock.channel` indexes; the list may grow while blocks come. `shift_ns` is added to every
-    time of a stream. With `j1939_null` a J1939 value of all ones (not available) is null. At most `limits.max_streams` streams are made;
+    time of a stream. `reserve` is how many bytes of address space all streams together may set aside for rows to come, so that columns
+    need not be moved when they grow. With `j1939_null` a J1939 value of all ones (not available) is null. At most `limits.max_streams` streams are made;
     frames of further messages count as known but are not decoded.
     """
 
@@ -56,6 +56,7 @@ class Decoder:
         self.limits = limits
         self.shift_ns = shift_ns
         self.j1939_null = j1939_null
+        self.reserve = RESERVE
         self.grouper = Grouper()
         self.streams: list[Stream] = []
         self.streams_dropped = 0
@@ -89,7 +90,7 @@ class Decoder:
             block.length,
             self._order,
             self._starts[: groups + 1],
-            RESERVED // groups,
+            self.reserve // groups,
         )
 
     def _open(self, slot: int) -> None:

@@ -49,6 +49,7 @@ class ResultWriter:
         self.decoder = decoder
         self.recording = recording
         self.buffer_bytes = buffer_bytes
+        decoder.reserve = 2 * buffer_bytes
         self.clock = SampleClock()
         self.utc = UtcFinder()
         self._open: list[_Open] = []
