@@ -14,6 +14,7 @@ from parsers.can.candump import CandumpParser
 from parsers.dlt.dlt import DltParser
 from parsers.errors import Unsupported
 from parsers.mcap.reader import McapParser
+from parsers.mdf.reader import MdfParser
 from parsers.procstat.reader import ProcstatParser
 from parsers.rosbag.bag import RosbagParser
 from parsers.ulog.reader import UlogParser
@@ -25,6 +26,7 @@ BUILT_IN: dict[str, type[Parser]] = {
     "blf": BlfParser,
     "asc": AscParser,
     "candump": CandumpParser,
+    "mdf": MdfParser,
     "mcap": McapParser,
     "rosbag": RosbagParser,
     "apollo": ApolloParser,

@@ -78,13 +78,12 @@ def read_header(state: State) -> Block:
     recording = state.recording
     if not 0 < start_ns < FARTHEST:
         recording.add_problem(header.data_offset, "no start time: times are relative")
-    elif flags & _LOCAL_TIME:
-        # The zone is not told, so it cannot be turned into UTC.
-        recording.start_ns = start_ns
-        recording.add_metadata("start time", "local time of an unknown zone")
     else:
         recording.start_ns = start_ns
         recording.absolute = True
+        if flags & _LOCAL_TIME:
+            # The zone is not told: some hours off is of more use than no date at all, and no worse than what BLF and ASC say.
+            recording.add_metadata("start time", "local time of an unknown zone, taken for UTC")
     return header
 
 

@@ -48,7 +48,6 @@ def test_an_empty_file_is_called_empty() -> None:
     [
         (b"%PDF-1.4\n" + bytes(100), "a PDF document"),
         (b"PK\x03\x04" + bytes(100), "a ZIP archive"),
-        (b"MDF     4.10" + bytes(100), "an ASAM MDF measurement"),
         (b"\x1f\x8b" + bytes(100), "a gzip file"),
         (b"***BUSMASTER Ver 2.4.0***\n***PROTOCOL CAN***\n", "a BUSMASTER log"),
         ("(1.0) can0 123#00\n".encode("utf-16"), "UTF-16 text"),
