@@ -37,7 +37,8 @@ _WIRE_SIZES = {
     "duration": 8,
     "string": 4,
 }
-_BYTES = ("byte", "uint8")  # a sequence of these is an image or the like
+_BYTES = ("byte", "uint8")  # a sequence of these is an image or the like, a long array an identifier
+_FEW_BYTES = 8  # a CAN payload
 _LENGTH = ".length"
 TIME = "t_ns"  # the name that no signal may have
 
@@ -62,7 +63,7 @@ class RosDecoder:
 
     Fields of fields are named `pose.position.x`; times are int64 nanoseconds; texts are enumerations. A sequence gives `name.length` and
     `name[0]` and so on, about as many as its longest in the first messages had; what has more than `limits.max_array` elements, and
-    sequences of bytes, give the length alone.
+    sequences and longer arrays of bytes, give the length alone.
     """
 
     def __init__(self, definition: Definition, limits: Limits, cdr: bool) -> None:
@@ -266,7 +267,8 @@ class _Compiler:
         """Elements that are to become signals."""
         assert member.count is not None
         if member.count:
-            return member.count if member.count <= self.limits.max_array else 0
+            most = min(self.limits.max_array, _FEW_BYTES) if member.type in _BYTES else self.limits.max_array
+            return member.count if member.count <= most else 0
         if member.type in _BYTES or self.wanted is None:
             return 0
         return int(self.wanted[operation])

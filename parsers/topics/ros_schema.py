@@ -48,6 +48,11 @@ _HEADERS = {
 }
 _TIMES = {"builtin_interfaces/Time": "time", "builtin_interfaces/Duration": "duration"}
 
+# service_msgs/msg/ServiceEventInfo, and what rosidl makes of a service with it
+_EVENT_INFO = "uint8 event_type\nbuiltin_interfaces/Time stamp\nchar[16] client_gid\nint64 sequence_number"
+_EVENT = "_Event"
+_SERVICE_BREAK = re.compile(r"^---[ \t]*\r?$", re.MULTILINE)
+
 _SEPARATOR = re.compile(r"^={10,}[ \t]*\r?$", re.MULTILINE)
 _TITLE = re.compile(r"\s*(MSG|IDL):[ \t]*(\S+)[ \t]*\r?(?:\n|$)")
 _TYPE = re.compile(r"([A-Za-z][\w/]*)(<=\d{1,10})?(\[(<=)?(\d{0,10})\])?")
@@ -87,6 +92,8 @@ def parse_msg(text: str, root: str, ros2: bool = False) -> Definition:
         raise Unsupported(f"the definition of {root} has more than {MAX_TEXT} characters")
     definition = Definition(short_name(root))
     sections = _SEPARATOR.split(text)
+    if ros2 and definition.root.endswith(_EVENT) and _SERVICE_BREAK.search(sections[0]):
+        sections = _service_event(definition.root.removesuffix(_EVENT), sections)
     if len(sections) > MAX_TYPES:
         raise Unsupported(f"the definition of {root} has more than {MAX_TYPES} types")
     total = 0
@@ -105,6 +112,14 @@ def parse_msg(text: str, root: str, ros2: bool = False) -> Definition:
         if total > MAX_FIELDS:
             raise Unsupported(f"the definition of {root} has more than {MAX_FIELDS} fields")
     return _resolved(definition, ros2)
+
+
+def _service_event(service: str, sections: list[str]) -> list[str]:
+    """The definition of a service (request, `---`, response) as that of the event that tells of a call. Source: rosidl, REP 2012."""
+    request, response = _SERVICE_BREAK.split(sections[0], maxsplit=1)
+    event = f"service_msgs/ServiceEventInfo info\n{service}_Request[<=1] request\n{service}_Response[<=1] response"
+    parts = {"service_msgs/ServiceEventInfo": _EVENT_INFO, f"{service}_Request": request, f"{service}_Response": response}
+    return [event, *(f"MSG: {name}\n{body}" for name, body in parts.items()), *sections[1:]]
 
 
 def short_name(name: str) -> str:
