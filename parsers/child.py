@@ -24,6 +24,7 @@ from parsers.recording import decode_recording
 from parsers.source import FileSource
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PROCESSES = 64  # threads included; the built-in parsers start none
 # Code and tables that may still be read; nothing of the worker: its environment, its settings and its data are out of reach.
 READABLE = (
@@ -49,6 +50,7 @@ def main(fds: list[int], parent: int) -> NoReturn:
     The job is a JSON line, then the databases or the DBC. Ends the process.
     """
     job_fd, report_fd, stderr_fd, folder_fd, data_fd = fds
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own files in /proc are its own again
     os.setsid()
     os.dup2(job_fd, 0)
     os.dup2(stderr_fd, 2)

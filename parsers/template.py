@@ -13,14 +13,17 @@ import os
 import selectors
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWUSER = 0x1000_0000
 CLONE_NEWNET = 0x4000_0000
+NO_CAPABILITIES = struct.pack("=Ii", 0x2008_0522, 0), bytes(24)  # header (version 3, this process) and data of capset(2)
 DESCRIPTORS = 6  # of a job: control, job, report, standard error, folder, data
 IDLE_SECONDS = 600.0
 REQUEST = 16  # bytes of a request at most; what counts are its descriptors
@@ -150,10 +153,13 @@ def answer(control: socket.socket, message: dict[str, object]) -> None:
 
 
 def isolate() -> None:
-    """No new privileges and no network for this process and its children, where the kernel allows it. One thread only may do this."""
+    """No new privileges, no network and no capabilities for this process and its children, where the kernel allows it; and nobody of the
+    same user may look into its memory. One thread only may do this."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    libc.capset(*NO_CAPABILITIES)
+    libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def load() -> Callable[[list[int], int], NoReturn]:

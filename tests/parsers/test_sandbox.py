@@ -96,6 +96,7 @@ import json, os, signal, time, traceback
 from parsers import child, template
 def main(fds, parent):
     job_fd, report_fd, stderr_fd, folder_fd, data_fd = fds
+    child.ctypes.CDLL(None).prctl(child.PR_SET_DUMPABLE, 1, 0, 0, 0)
     os.setsid()
     os.dup2(stderr_fd, 2)
     os.fchdir(folder_fd)
@@ -317,7 +318,8 @@ def test_the_child_is_locked_down(log: int, out: Path, monkeypatch: pytest.Monke
         status = dict(line.split(":\\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\\t" in line)
         found = dict(
             environment=sorted(os.environ), fds=sorted(int(fd) for fd in os.listdir("/proc/self/fd")), session=os.getsid(0) == os.getpid(),
-            privileges=status["NoNewPrivs"].strip(), oom=open("/proc/self/oom_score_adj").read().strip(), cwd=os.getcwd(),
+            privileges=status["NoNewPrivs"].strip(), capabilities=status["CapEff"].strip(), cwd=os.getcwd(),
+            oom=open("/proc/self/oom_score_adj").read().strip(),
             limits=[resource.getrlimit(limit)[0] for limit in (resource.RLIMIT_CORE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)],
             memory=resource.getrlimit(resource.RLIMIT_AS)[0], expected=[0, 1, 2, report._fd, job["data_fd"]],
             networks=sorted(line.split(":")[0].strip() for line in open("/proc/self/net/dev") if ":" in line),
@@ -334,6 +336,7 @@ def test_the_child_is_locked_down(log: int, out: Path, monkeypatch: pytest.Monke
     listing = set(found["fds"]) - set(found["expected"])
     assert len(listing) <= 1  # the descriptor that listed the others
     assert (found["session"], found["privileges"], found["oom"], found["cwd"]) == (True, "1", "1000", str(out))
+    assert int(found["capabilities"], 16) == 0
     assert found["limits"] == [0, 1024, 64]
     assert 2048 << 20 < found["memory"] < 4096 << 20  # what the parsers themselves map is not the job's
     if subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode == 0:
@@ -345,6 +348,7 @@ ATTEMPTS = {
     "open('/etc/hostname')": "PermissionError",
     "open({secret!r})": "PermissionError",
     "os.listdir('/')": "PermissionError",
+    "open('/proc/%d/mem' % os.getppid())": "PermissionError",
     "open('/proc/%d/environ' % os.getppid())": "PermissionError",
     "open('/proc/{worker}/environ')": "PermissionError",
     "open(job['name'] + '/../../input.log')": "FileNotFoundError",
