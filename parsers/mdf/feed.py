@@ -30,18 +30,16 @@ class Records(NamedTuple):
 
 
 class RecordFeed:
-    """The records of a chain in order, `size` bytes each, at most `most` of them (None: as many as there are).
+    """The records of a chain in order, `size` bytes each. `rows` counts them, lost ones in between included.
 
-    After a loss it goes on with the first whole record behind; what is cut at the end is lost and said. `rows` counts what came.
+    After a loss it goes on with the first whole record behind; what is cut at the end is lost and said.
     """
 
-    def __init__(self, state: State, chain: Chain, size: int, most: int | None) -> None:
+    def __init__(self, state: State, chain: Chain, size: int) -> None:
         self.state = state
         self.chain = chain
         self.size = size
-        self.most = most
         self.rows = 0
-        self.surplus = 0  # bytes behind the last record that was wanted
         self._tail = b""
         self._tail_offset = 0
         self._position = 0
@@ -50,18 +48,9 @@ class RecordFeed:
         """Pieces of whole records."""
         for window in self.chain.windows():
             for piece in self._split(window):
-                kept = self._limited(piece)
-                if kept is not None:
-                    self.rows = max(self.rows, kept.first + kept.rows)
-                    yield kept
+                self.rows = piece.first + piece.rows
+                yield piece
         self._cut_off(self._tail_offset, "data end inside a record")
-
-    def _limited(self, piece: Records) -> Records | None:
-        if self.most is None or piece.first + piece.rows <= self.most:
-            return piece
-        count = max(self.most - piece.first, 0)
-        self.surplus += (piece.rows - count) * self.size
-        return piece._replace(rows=count) if count else None
 
     def _split(self, window: Window) -> Iterator[Records]:
         data, at = window.data, 0
@@ -88,8 +77,7 @@ class RecordFeed:
             self._tail_offset = window.offset + at if window.exact else window.offset
 
     def _cut_off(self, offset: int, reason: str) -> None:
-        beyond = self.most is not None and self._position // self.size >= self.most
-        if self._tail and not beyond:
+        if self._tail:
             self.state.lose(Truncated(reason, offset), len(self._tail))
         self._tail = b""
 
@@ -100,7 +88,6 @@ class EmptyFeed:
     def __init__(self, state: State, cycles: int, offset: int) -> None:
         self.count = min(cycles, state.source.size, _MOST_EMPTY)
         self.rows = 0
-        self.surplus = 0
         if self.count < cycles:
             state.recording.add_problem(offset, f"{cycles} records without bytes: only {self.count} are believed")
 

@@ -17,7 +17,7 @@ MOST_ELEMENTS = 1 << 16
 class Element:
     """A channel, or the element of one: `shift` bytes behind the place that the channel names, `invalid_shift` bits behind its bit.
 
-    `reason` says why it can be no signal.
+    `reason` says why it can be no signal; `length` is the number of elements of an array that is too long.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Element:
     shift: int = 0
     invalid_shift: int = 0
     reason: str = ""
+    length: int = 0
 
 
 def elements(channels: list[Channel], most_array: int) -> Iterator[Element]:
@@ -41,7 +42,7 @@ def _of_channel(channel: Channel, name: str, shift: int, invalid_shift: int, mos
     count = math.prod(array.sizes)
     reason = array.reason or (f"array of {count} elements, {most_array} become signals" if not 0 < count <= most_array else "")
     if reason:
-        yield Element(name, channel, shift, invalid_shift, reason)
+        yield Element(name, channel, shift, invalid_shift, reason, count if not array.reason and count < 1 << 62 else 0)
         return
     for place in itertools.product(*map(range, array.sizes)):
         yield from _whole(

@@ -41,7 +41,7 @@ from parsers.mdf.tree import (
     Channel,
     ChannelGroup,
 )
-from parsers.mdf.values import Date, FixedText, LongText, Number, Rows, Slot, Value, Virtual, raw_numbers, row_numbers
+from parsers.mdf.values import Constant, Date, FixedText, LongText, Number, Rows, Slot, Value, Virtual, raw_numbers, row_numbers
 
 PayloadOf = Callable[[Channel], Payload | None]
 """Where the values of variable length of a channel come from."""
@@ -157,6 +157,8 @@ class SampleGroup:
 
     def _signal(self, part: Part, element: Element) -> Signal:
         if element.reason:
+            if element.length:
+                self._add_length(element)
             raise Unreadable(element.reason)
         if len(self.signals) >= self.state.limits.max_signals:
             raise Unreadable(f"more than {self.state.limits.max_signals} signals in one group")
@@ -171,6 +173,12 @@ class SampleGroup:
         name = self._unique(element.name)
         spec = SignalSpec(name, conversion.unit, value.storage, value.choices, low if sound else None, high if sound else None)
         return Signal(spec, value, valid, bool(channel.flags & ALL_INVALID))
+
+    def _add_length(self, element: Element) -> None:
+        """Of an array that is too long for signals of its elements, the number of them."""
+        if len(self.signals) < self.state.limits.max_signals:
+            value = Constant(element.length)
+            self.signals.append(Signal(SignalSpec(self._unique(f"{element.name}.length"), "", value.storage), value, None, False))
 
     def _unique(self, name: str) -> str:
         name = name[: self.state.limits.max_text_length]
@@ -222,6 +230,12 @@ class SampleGroup:
             raise Unreadable(f"invalidation bit {bit} of {8 * part.group.invalid_bytes}")
         return part.invalid_part, part.invalid.valid(part.invalid_base, bit)
 
+    def _name(self) -> str:
+        """That of the group, or of the groups that bring the signals when it only has their time."""
+        names = {part.group.name for part in self.parts if part.group.channels and part.number} or {self.group.name}
+        only_time = all(channel.offset in self._clocks for channel in self.group.channels)
+        return names.pop() if only_time and len(names) == 1 else self.group.name
+
     # --- reading
 
     @property
@@ -232,7 +246,7 @@ class SampleGroup:
     def block(self, rows: Rows) -> SampleBlock | None:
         """The rows as a block; None when there are too many streams, or no row has a time."""
         if self.stream == -2:
-            spec = StreamSpec(self.group.name, [signal.spec for signal in self.signals], self.group.source)
+            spec = StreamSpec(self._name(), [signal.spec for signal in self.signals], self.group.source)
             self.stream = self.state.recording.add_stream(spec)
         if self.stream < 0:
             return None
@@ -321,8 +335,8 @@ def report_missing(state: State, group: ChannelGroup, payloads: list[tuple[Slot,
         state.lose(Corrupt(f"{missing} values of variable length of channel group {group.name} are not there", group.offset), 0)
 
 
-def report_count(state: State, group: ChannelGroup, rows: int, surplus: int = 0) -> None:
-    """Compares the records that were found with those that the group counts; `surplus` are bytes behind the last counted one."""
+def report_count(state: State, group: ChannelGroup, rows: int) -> None:
+    """Compares the records that were found with those that the group counts."""
     size = max(group.record_size, 1)
     if state.unfinished & UPDATE_CYCLES:
         if group.cycles * size > state.source.size and not group.is_vlsd:
@@ -330,8 +344,5 @@ def report_count(state: State, group: ChannelGroup, rows: int, surplus: int = 0)
             state.recording.add_problem(group.offset, reason)
     elif rows < group.cycles:
         state.lose(Truncated(f"channel group {group.name} counts {group.cycles} records, {rows} are there", group.offset), 0)
-    elif surplus:
-        reason = f"channel group {group.name} counts {group.cycles} records: {surplus} bytes behind them are not read"
-        state.lose(Corrupt(reason, group.offset), 0)
     elif rows > group.cycles:
         state.recording.add_problem(group.offset, f"channel group {group.name} counts {group.cycles} records, {rows} are there")

@@ -15,7 +15,7 @@ from parsers.mdf.fields import Fields, Unreadable
 from parsers.mdf.frames import Channels, FrameGroup, frame_kind, in_blocks, other_bus
 from parsers.mdf.payload import Payload, SignalData
 from parsers.mdf.signals import Part, SampleGroup, report_count
-from parsers.mdf.state import UPDATE_CYCLES, State
+from parsers.mdf.state import State
 from parsers.mdf.tree import Channel, ChannelGroup, DataGroup, Tree
 from parsers.mdf.values import Rows
 
@@ -124,8 +124,7 @@ class SortedReader:
             if chain is None:
                 feeds.append(EmptyFeed(self.state, 0 if fields.size else group.cycles, group.offset))
             else:
-                trusted = group.cycles and not self.state.unfinished & UPDATE_CYCLES
-                feeds.append(RecordFeed(self.state, chain, fields.size, group.cycles if trusted else None))
+                feeds.append(RecordFeed(self.state, chain, fields.size))
             readers.append(PartReader(feeds[-1], fields.fields, fields.size, capacity))
         return readers, feeds
 
@@ -147,7 +146,7 @@ class SortedReader:
                 yield block
         use.finish()
         for stream, feed in zip(streams, feeds, strict=True):
-            report_count(self.state, stream.group, feed.rows, feed.surplus)
+            report_count(self.state, stream.group, feed.rows)
 
     def _frames(self, member: Member, kind: str) -> Iterator[Block]:
         group = member[1]
@@ -161,7 +160,7 @@ class SortedReader:
         for first, count, columns in blocks_of_rows(readers):
             yield from in_blocks([use.frames(Rows(columns, first, count))], self.state.limits.block_frames)
         use.finish()
-        report_count(self.state, group, feeds[0].rows, feeds[0].surplus)
+        report_count(self.state, group, feeds[0].rows)
 
     def _count(self, data_group: DataGroup, group: ChannelGroup, kind: str) -> None:
         """Counts records that are not read."""

@@ -80,6 +80,18 @@ class Virtual:
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A number that is the same in every row."""
+
+    number: int
+    storage: str = "uint64"
+    choices: dict[int, str] | None = None
+
+    def read(self, rows: Rows) -> tuple[Column, Mask]:
+        return np.full(rows.count, self.number, self.storage), None
+
+
+@dataclass(frozen=True, slots=True)
 class FixedText:
     """A text of `size` bytes in the record; `length` is the field that says how many of them count (MLSD), if there is one."""
 
