@@ -49,6 +49,7 @@ cdef extern from *:
         return 1;
     }
     """
+    const double ARGUS_EXACT[23]
     ctypedef struct argus_power:
         uint64_t high
         uint64_t low

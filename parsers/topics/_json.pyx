@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from parsers._core.cursor cimport MAX_SECONDS, Cursor, cursor_over
 from parsers.topics._jsontext cimport (
@@ -12,6 +12,7 @@ from parsers.topics._jsontext cimport (
     REPEATED,
     TOO_DEEP,
     Number,
+    quick_number,
     read_number,
     skip_space,
     skip_value,
@@ -101,13 +102,36 @@ cdef class JsonTree(KeyTree):
         free(self.scratch)
         free(self.out)
 
-    cdef inline int32_t child_of(self, int32_t parent, const uint8_t* key, int64_t length) noexcept nogil:
-        """The node of a key: mostly the one behind the key before it."""
+    cdef inline int32_t expected(self, Cursor* cur, int32_t parent) noexcept nogil:
+        """The node of the key behind the key before it, if that is the one that comes; else -1 and nothing is read."""
         cdef int32_t guess = self.nodes[parent].guess
-        if guess >= 0 and self.nodes[guess].key_length == length and memcmp(self.keys + self.nodes[guess].key, key, <size_t>length) == 0:
-            self.nodes[parent].guess = self.nodes[guess].next
-            return guess
-        return self.key_node(parent, key, <int32_t>length) if length <= MAX_KEY else -1
+        cdef Node* node
+        if guess < 0:
+            return -1
+        node = &self.nodes[guess]
+        if (
+            not node.plain
+            or cur.end - cur.at <= node.key_length
+            or cur.at[node.key_length] != 0x22
+            or memcmp(self.keys + node.key, cur.at, <size_t>node.key_length) != 0
+        ):
+            return -1
+        cur.at += node.key_length + 1
+        self.nodes[parent].guess = node.next
+        return guess
+
+    cdef int key_of(self, Cursor* cur, int32_t parent, int32_t* child) noexcept nogil:
+        """Reads a key behind its opening quote and finds its node."""
+        cdef const uint8_t* key = cur.at
+        cdef int64_t length
+        cdef bint escaped = False
+        if not string_end(cur, &escaped):
+            return NOT_JSON
+        length = cur.at - 1 - key
+        if escaped and not self.unescaped_key(key, cur.at - 1, &key, &length):
+            return NOT_JSON
+        child[0] = self.key_node(parent, key, <int32_t>length) if length <= MAX_KEY else -1
+        return READ
 
     cdef inline int32_t element_of(self, int32_t parent, int64_t number) noexcept nogil:
         cdef int32_t guess = self.nodes[parent].guess
@@ -165,7 +189,7 @@ cdef class JsonTree(KeyTree):
             return self.bool_of(cur, node)
         if cur.at[0] == 0x6E:
             return READ if word(cur, b"null", 4) else NOT_JSON
-        if not read_number(cur, &number):
+        if not quick_number(cur, &number) and not read_number(cur, &number):
             return NOT_JSON
         if self.learning:
             self.see_number(node, &number)
@@ -291,9 +315,6 @@ cdef class JsonTree(KeyTree):
         return length[0] >= 0
 
     cdef int object_of(self, Cursor* cur, int32_t index, int depth) noexcept nogil:
-        cdef const uint8_t* key
-        cdef int64_t length
-        cdef bint escaped = False
         cdef int32_t child
         cdef int outcome
         cdef uint8_t last
@@ -312,13 +333,11 @@ cdef class JsonTree(KeyTree):
             if cur.at >= cur.end or cur.at[0] != 0x22:
                 return NOT_JSON
             cur.at += 1
-            key = cur.at
-            if not string_end(cur, &escaped):
-                return NOT_JSON
-            length = cur.at - 1 - key
-            if escaped and not self.unescaped_key(key, cur.at - 1, &key, &length):
-                return NOT_JSON
-            child = self.child_of(index, key, length)
+            child = self.expected(cur, index)
+            if child < 0:
+                outcome = self.key_of(cur, index, &child)
+                if outcome != READ:
+                    return outcome
             skip_space(cur)
             if cur.at >= cur.end or cur.at[0] != 0x3A:
                 return NOT_JSON
@@ -466,6 +485,7 @@ cdef class JsonTree(KeyTree):
                 self.take_back()
                 self.arena_used = arena_used
         self.arena = NULL
+        self.finish_masks(kinds, masks)
         return kept, columns, masks, text[: self.arena_used], failed, REASONS.get(reason, "")
 
     cdef void take_back(self) noexcept nogil:
@@ -474,6 +494,17 @@ cdef class JsonTree(KeyTree):
         if self.touched:
             for i in range(self.column_count):
                 self.out[i].mask[self.row] = 0
+
+    cdef finish_masks(self, list kinds, list masks):
+        """Cuts the masks to the rows; one that is all ones becomes None. A time needs its seconds and its nanoseconds."""
+        cdef uint8_t* mask
+        cdef int64_t row
+        for i, kind in enumerate(kinds):
+            mask = self.out[i].mask
+            if kind == SECONDS:
+                for row in range(self.row):
+                    mask[row] = mask[row] == 3
+            masks[i] = masks[i][: self.row] if memchr(mask, 0, <size_t>self.row) != NULL else None
 
     cdef make_columns(self, list kinds, Py_ssize_t rows):
         """Columns and masks of zeros, and the pointers to them."""

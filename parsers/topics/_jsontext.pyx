@@ -54,7 +54,7 @@ cdef bint read_number(Cursor* cur, Number* out) noexcept nogil:
     cdef const uint8_t* first
     cdef uint64_t digits = 0
     cdef int64_t exponent = 0, written = 0
-    cdef int count = 0
+    cdef int64_t count
     cdef bint minus
     out.whole = True
     out.negative = False
@@ -70,32 +70,25 @@ cdef bint read_number(Cursor* cur, Number* out) noexcept nogil:
             return True
         out.value = NAN
         return not out.negative and word(cur, b"NaN", 3)
+    # More than 19 digits run over; then strtod reads the text again.
     first = cur.at
     while cur.at < cur.end and is_digit(cur.at[0]):
-        if count < 19:
-            digits = digits * 10 + (cur.at[0] - 0x30)
-            if digits:
-                count += 1
-        else:
-            count += 1
+        digits = digits * 10 + (cur.at[0] - 0x30)
         cur.at += 1
-    if first[0] == 0x30 and cur.at - first > 1:
+    count = cur.at - first
+    if first[0] == 0x30 and count > 1:
         return False
     if cur.at < cur.end and cur.at[0] == 0x2E:
         out.whole = False
         cur.at += 1
         first = cur.at
         while cur.at < cur.end and is_digit(cur.at[0]):
-            if count < 19:
-                digits = digits * 10 + (cur.at[0] - 0x30)
-                if digits:
-                    count += 1
-            else:
-                count += 1
+            digits = digits * 10 + (cur.at[0] - 0x30)
             cur.at += 1
         if cur.at == first:
             return False
         exponent = -(cur.at - first)
+        count -= exponent
     if cur.at < cur.end and cur.at[0] | 0x20 == 0x65:
         out.whole = False
         cur.at += 1

@@ -12,6 +12,7 @@ cdef struct Node:
     uint32_t hash
     int64_t key  # offset in the key text; for an element, its number
     int32_t key_length  # -1 for an element of an array
+    bint plain  # nothing in the key is ever escaped
     int32_t seen
     int32_t kind  # of the column, 0 when there is none
     int32_t column

@@ -24,6 +24,16 @@ cdef inline uint32_t hash_of(int32_t parent, const uint8_t* key, int32_t length,
     return <uint32_t>(value >> 32)
 
 
+cdef bint is_plain(const uint8_t* key, int32_t length) noexcept nogil:
+    cdef int32_t i
+    if length < 0:
+        return False
+    for i in range(length):
+        if key[i] == 0x22 or key[i] == 0x5C or key[i] < 0x20:
+            return False
+    return True
+
+
 cdef class KeyTree:
     """Number 0 is the message itself. At most `most_nodes` others."""
 
@@ -93,6 +103,7 @@ cdef class KeyTree:
         self.nodes[index].hash = value
         self.nodes[index].key = number
         self.nodes[index].key_length = key_length
+        self.nodes[index].plain = is_plain(key, key_length)
         self.nodes[index].column = self.nodes[index].length_column = -1
         self.nodes[index].stamp = -1
         self.count += 1

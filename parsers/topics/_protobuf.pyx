@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 
 from parsers.topics._spans cimport check_spans
 
@@ -561,6 +561,9 @@ cdef class Plan:
                     reason = outcome
                 self.take_back()
         self.base = NULL
+        for i in range(self.column_count):
+            if self.out[i].mask != NULL:
+                masks[i] = masks[i][: self.row] if memchr(self.out[i].mask, 0, <size_t>self.row) != NULL else None
         return kept, columns, masks, failed, REASONS.get(reason, "")
 
     cdef make_columns(self, Py_ssize_t rows):

@@ -229,3 +229,22 @@ def joined(const uint8_t[::1] data not None, const int64_t[::1] offset not None,
         if out[i + 1] > out[i]:
             memcpy(&to[out[i]], start + offset[i], <size_t>(out[i + 1] - out[i]))
     return text, offsets[: taken + 1], taken
+
+
+def gathered(const uint8_t[::1] data not None, const int64_t[::1] offset not None, const int64_t[::1] length not None):
+    """The messages of a batch one behind the other: (uint8 data, int64 offsets)."""
+    cdef Py_ssize_t rows = offset.shape[0]
+    cdef Py_ssize_t i
+    cdef int64_t total = 0
+    check_spans(data, offset, length)
+    offsets = np.empty(rows, np.int64)
+    cdef int64_t[::1] to_offset = offsets
+    for i in range(rows):
+        to_offset[i] = total
+        total += length[i]
+    out = np.empty(total, np.uint8)
+    cdef uint8_t[::1] to = out
+    for i in range(rows):
+        if length[i]:
+            memcpy(&to[to_offset[i]], &data[offset[i]], <size_t>length[i])
+    return out, offsets

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from parsers.blocks import SignalSpec
 from parsers.limits import Limits
@@ -207,15 +206,11 @@ class JsonDecoder:
         self.failed_reason = self.failed_reason or reason
         rows = len(batch) - failed
         t_ns = batch.t_ns if not failed else batch.t_ns[kept.view(np.bool_)]
-        out: list[Column] = []
-        valid: list[NDArray[np.uint8] | None] = []
-        for kind, column, mask in zip(self._kinds, columns, masks, strict=True):
-            out.append(TextSpans(text, column[0][:rows], column[1][:rows]) if kind == COLUMN_TEXT else column[:rows])
-            mask = mask[:rows]
-            if kind == COLUMN_SECONDS:
-                mask = (mask == 3).view(np.uint8)
-            valid.append(None if mask.all() else mask)
-        return Decoded(t_ns, out, valid)
+        out: list[Column] = [
+            TextSpans(text, column[0][:rows], column[1][:rows]) if kind == COLUMN_TEXT else column[:rows]
+            for kind, column in zip(self._kinds, columns, strict=True)
+        ]
+        return Decoded(t_ns, out, masks)
 
     @property
     def left_out(self) -> dict[str, str]:

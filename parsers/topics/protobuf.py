@@ -250,12 +250,10 @@ class ProtobufDecoder:
         self.failed_reason = self.failed_reason or reason
         rows = len(batch) - failed
         t_ns = batch.t_ns if not failed else batch.t_ns[kept.view(np.bool_)]
-        out: list[Column] = []
-        valid: list[NDArray[np.uint8] | None] = []
-        for column, mask in zip(columns, masks, strict=True):
-            out.append(TextSpans(batch.data, column[0][:rows], column[1][:rows]) if isinstance(column, tuple) else column[:rows])
-            valid.append(None if mask is None or mask[:rows].all() else mask[:rows])
-        return Decoded(t_ns, out, valid)
+        out: list[Column] = [
+            TextSpans(batch.data, column[0][:rows], column[1][:rows]) if isinstance(column, tuple) else column[:rows] for column in columns
+        ]
+        return Decoded(t_ns, out, masks)
 
     @property
     def left_out(self) -> dict[str, str]:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from parsers.base import Recording
 from parsers.blocks import Block, SampleBlock, SignalSpec, StreamSpec
 from parsers.errors import ParseError
-from parsers.limits import MIB, Limits
+from parsers.limits import KIB, MIB, Limits
 from parsers.texts import MAX_TEXTS
-from parsers.topics._texts import SpanCoder, TextBudget
+from parsers.topics._texts import SpanCoder, TextBudget, gathered
 from parsers.topics.decoder import SAMPLE_BYTES, SAMPLE_MESSAGES, Decoded, MessageBatch, Schema, TextSpans, TopicDecoder, is_text
 from parsers.topics.encodings import decoder_for
 from parsers.topics.logs import LogTopic, log_topic
@@ -25,6 +25,11 @@ _MOST_TEXT = 32 * MIB  # bytes of different texts of one file
 _MOST_GROWTH = 200  # bytes of columns for each byte of messages, on top of _FREE_COLUMNS
 _FREE_COLUMNS = 256 * MIB
 _SMALLEST_ROOM = 64
+_FEW_MESSAGES = 1024
+_FEW_BYTES = 256 * KIB
+_MOST_HELD = 16 * MIB
+_MESSAGE_OVERHEAD = 64  # bytes for each message that is held, besides its own
+_BATCH_OVERHEAD = 1000
 
 
 @dataclass
@@ -33,7 +38,8 @@ class _Rows:
 
     signals: list[SignalSpec]
     coders: list[SpanCoder | None]
-    most: int
+    most: int  # rows of a block
+    row_bytes: int
     size: int = 0
     _room: int = 0
     _t_ns: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -45,8 +51,8 @@ class _Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return self._t_ns.nbytes + sum(c.nbytes for c in self._columns) + sum(m.nbytes for m in self._masks if m is not None)
+        """About the bytes of the arrays."""
+        return self._room * self.row_bytes
 
     def append(self, rows: Decoded) -> None:
         """Takes rows, at most `most - size` of them."""
@@ -98,6 +104,42 @@ class _Rows:
 
 
 @dataclass
+class _Held:
+    """Copies of messages that are not decoded yet: the first ones of a topic without a schema, and those of small batches."""
+
+    batches: list[MessageBatch] = field(default_factory=list)
+    messages: int = 0
+    size: int = 0  # bytes of the messages and of their places
+    room: int = 0  # bytes that all this takes
+
+    def add(self, batch: MessageBatch) -> None:
+        """Copies the messages; not their whole buffer."""
+        if not len(batch):
+            return
+        data, offset = gathered(batch.data, batch.offset, batch.length)
+        self.batches.append(MessageBatch(batch.t_ns.copy(), data, offset, batch.length.copy(), batch.origin))
+        self.messages += len(batch)
+        size = len(data) + _MESSAGE_OVERHEAD * len(batch)
+        self.size += size
+        self.room += size + _BATCH_OVERHEAD
+
+    def take(self) -> MessageBatch:
+        """All of them, and begins anew."""
+        batches, self.batches = self.batches, []
+        self.messages = self.size = self.room = 0
+        if len(batches) == 1:
+            return batches[0]
+        shifts = np.cumsum([0] + [len(batch.data) for batch in batches])[:-1]
+        return MessageBatch(
+            np.concatenate([batch.t_ns for batch in batches]),
+            np.concatenate([batch.data for batch in batches]),
+            np.concatenate([batch.offset + shift for batch, shift in zip(batches, shifts, strict=True)]),
+            np.concatenate([batch.length for batch in batches]),
+            batches[0].origin,
+        )
+
+
+@dataclass
 class _Topic:
     """One topic with one schema."""
 
@@ -108,10 +150,7 @@ class _Topic:
     reason: str = ""  # why there is no decoder
     messages: int = 0
     undecoded: int = 0
-    held: list[MessageBatch] = field(default_factory=list)  # the first messages of a topic without a schema
-    held_messages: int = 0
-    held_bytes: int = 0
-    ready: bool = False
+    held: _Held = field(default_factory=lambda: _Held())
     rows: _Rows | None = None
     log: LogTopic | None = None
     stream: int = -1
@@ -132,7 +171,9 @@ class TopicStreams:
         self._known: dict[bytes, int] = {}
         self._texts = TextBudget(_MOST_TEXT)
         self._waiting: dict[int, int] = {}  # topic -> bytes of its rows
+        self._total = 0  # of all these
         self._budget = _FREE_COLUMNS
+        self._held = 0  # bytes of messages that are not decoded yet
 
     @property
     def decoded(self) -> bool:
@@ -183,64 +224,80 @@ class TopicStreams:
         if entry.decoder is None:
             entry.undecoded += len(batch)
             return
-        if entry.decoder.needs_sample and not entry.ready:
-            batch = self._hold(entry, batch)
-            if entry.held_messages < SAMPLE_MESSAGES and entry.held_bytes < SAMPLE_BYTES:
+        if entry.decoder.needs_sample:
+            batch = self._sample(entry, batch)
+            if entry.held.messages < SAMPLE_MESSAGES and entry.held.size < SAMPLE_BYTES:
+                yield from self._relieve_held()
                 return
             yield from self._learn(topic)
-        yield from self._decode(topic, batch)
-        yield from self._relieve()
+        size = int(batch.length.sum())
+        if len(batch) < _FEW_MESSAGES and size < _FEW_BYTES:
+            # The work that is done once for each batch would cost more than the messages of a small one.
+            before = entry.held.room
+            entry.held.add(batch)
+            self._held += entry.held.room - before
+            if entry.held.messages >= _FEW_MESSAGES or entry.held.size >= _FEW_BYTES:
+                yield from self._release(topic)
+            yield from self._relieve_held()
+        else:
+            yield from self._release(topic)
+            yield from self._decode(topic, batch)
 
-    def _hold(self, entry: _Topic, batch: MessageBatch) -> MessageBatch:
-        """Keeps copies of the first messages; gives back the rest of the batch."""
-        ends = np.cumsum(batch.length)
-        enough = int(np.searchsorted(ends, SAMPLE_BYTES - entry.held_bytes)) + 1
-        count = max(0, min(len(batch), SAMPLE_MESSAGES - entry.held_messages, enough))
-        if count:
-            data = [batch.data[a : a + n] for a, n in zip(batch.offset[:count].tolist(), batch.length[:count].tolist(), strict=True)]
-            starts = np.concatenate([np.zeros(1, np.int64), ends[: count - 1]])
-            entry.held.append(
-                MessageBatch(batch.t_ns[:count].copy(), np.concatenate(data), starts, batch.length[:count].copy(), batch.origin)
-            )
-            entry.held_messages += count
-            entry.held_bytes += int(ends[count - 1])
+    def _sample(self, entry: _Topic, batch: MessageBatch) -> MessageBatch:
+        """Keeps the first messages of a topic, as many as its decoder is to see; gives back the others."""
+        ends = np.cumsum(batch.length + _MESSAGE_OVERHEAD)
+        enough = int(np.searchsorted(ends, SAMPLE_BYTES - entry.held.size)) + 1
+        count = max(0, min(len(batch), SAMPLE_MESSAGES - entry.held.messages, enough))
+        before = entry.held.room
+        entry.held.add(batch[:count])
+        self._held += entry.held.room - before
         return batch[count:]
 
     def _learn(self, topic: int) -> Iterator[Block]:
-        """Ends the holding: the decoder sees what was kept, then reads it."""
+        """The decoder sees the first messages, then reads them."""
         entry = self._topics[topic]
-        held, entry.held = entry.held, []
         assert entry.decoder is not None
-        shifts = np.cumsum([0] + [len(batch.data) for batch in held])[:-1]
-        whole = MessageBatch(
-            np.concatenate([batch.t_ns for batch in held]),
-            np.concatenate([batch.data for batch in held]),
-            np.concatenate([batch.offset + shift for batch, shift in zip(held, shifts, strict=True)]),
-            np.concatenate([batch.length for batch in held]),
-            held[0].origin,
-        )
-        entry.decoder.learn(whole)
-        entry.ready = True
-        yield from self._decode(topic, whole)
+        self._held -= entry.held.room
+        batch = entry.held.take()
+        entry.decoder.learn(batch)
+        yield from self._decode(topic, batch)
+
+    def _release(self, topic: int) -> Iterator[Block]:
+        """Decodes what was held."""
+        entry = self._topics[topic]
+        if not entry.held.messages:
+            return
+        if entry.decoder is not None and entry.decoder.needs_sample:
+            yield from self._learn(topic)
+            return
+        self._held -= entry.held.room
+        yield from self._decode(topic, entry.held.take())
+
+    def _relieve_held(self) -> Iterator[Block]:
+        """Decodes the messages of all topics that are held when together they take too much room."""
+        if self._held > _MOST_HELD:
+            for topic in range(len(self._topics)):
+                yield from self._release(topic)
 
     def _begin(self, entry: _Topic, decoder: TopicDecoder) -> _Rows:
         entry.log = log_topic(entry.name, entry.schema_name, decoder.signals)
         row_bytes = 8 + sum(1 + np.dtype(signal.storage).itemsize for signal in decoder.signals)
         most = max(1, min(self.limits.block_rows, self.limits.block_bytes // row_bytes))
         coders = [SpanCoder(signal.choices, self._texts, MAX_TEXTS) if is_text(signal) else None for signal in decoder.signals]
-        return _Rows(decoder.signals, coders, most)
+        return _Rows(decoder.signals, coders, most, row_bytes)
 
     def _decode(self, topic: int, batch: MessageBatch) -> Iterator[Block]:
         entry = self._topics[topic]
         decoder = entry.decoder
-        assert decoder is not None
+        if decoder is None:  # stopped while messages were held
+            entry.undecoded += len(batch)
+            return
         rows = entry.rows = entry.rows or self._begin(entry, decoder)
-        row_bytes = 8 + sum(1 + np.dtype(signal.storage).itemsize for signal in decoder.signals)
         at = 0
         while at < len(batch):
             piece = batch[at : at + rows.most - rows.size]
             at += len(piece)
-            self._budget -= row_bytes * len(piece)
+            self._budget -= rows.row_bytes * len(piece)
             if self._budget < 0:
                 self._stop(entry, len(batch) - at + len(piece), batch.origin)
                 break
@@ -256,7 +313,9 @@ class TopicStreams:
                     entry.undecoded += len(batch) - at
                     break
         if rows.size:
+            self._total += rows.nbytes - self._waiting.get(topic, 0)
             self._waiting[topic] = rows.nbytes
+            yield from self._relieve()
 
     def _count_failed(self, entry: _Topic, decoder: TopicDecoder, origin: int) -> None:
         if decoder.failed > entry.failed:
@@ -274,7 +333,7 @@ class TopicStreams:
     def _flush(self, topic: int) -> Iterator[Block]:
         entry = self._topics[topic]
         rows = entry.rows
-        self._waiting.pop(topic, None)
+        self._total -= self._waiting.pop(topic, 0)
         if rows is None or not rows.size:
             return
         if entry.stream < 0:
@@ -289,20 +348,17 @@ class TopicStreams:
 
     def _relieve(self) -> Iterator[Block]:
         """Gives up waiting for full blocks when all rows together take too much room: the largest go first."""
-        total = sum(self._waiting.values())
-        if total <= _MOST_WAITING:
+        if self._total <= _MOST_WAITING:
             return
-        for topic, size in sorted(self._waiting.items(), key=lambda item: -item[1]):
+        for topic in sorted(self._waiting, key=self._waiting.__getitem__, reverse=True):
             yield from self._flush(topic)
-            total -= size
-            if total <= _MOST_WAITING // 2:
+            if self._total <= _MOST_WAITING // 2:
                 break
 
     def finish(self) -> Iterator[Block]:
         """The blocks that are not full; then lists in the recording what could not be decoded. To be called once."""
-        for topic, entry in enumerate(self._topics):
-            if entry.held:
-                yield from self._learn(topic)
+        for topic in range(len(self._topics)):
+            yield from self._release(topic)
             yield from self._flush(topic)
         for entry in self._topics:
             if entry.undecoded or (entry.decoder is None and not entry.messages):
