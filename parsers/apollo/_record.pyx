@@ -52,6 +52,8 @@ REASONS = {
     BAD_TIME: "message time is beyond the year 2262",
 }
 
+REASON_CUT = REASONS[CUT]
+
 
 cdef struct BadSpan:
     int64_t offset

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsers.apollo._record import (
+    REASON_CUT,
     SECTION_CHANNEL,
     SECTION_HEADER,
     SECTION_INDEX,
@@ -187,6 +188,8 @@ class RecordReader:
                 elif status == STATUS_PACKED:
                     yield from self._flush(data, base)  # what a chunk inflates to is another buffer
                     yield from self._packed(base + at)
+                    if self._budget < 0:
+                        return
             yield from self._flush(data, base)
             base += at
             if final:
@@ -297,7 +300,6 @@ class RecordReader:
         if self._budget < 0:
             end = offset + HEAD + there
             self._lose(LimitExceeded("chunks inflate to more than the size of the file justifies", end), self.source.size - end)
-            self.top.pass_over(self.source.size)
 
     def _walk_chunk(self, content: bytes | memoryview, offset: int, length: int) -> Iterator[tuple[int, Channel, MessageBatch]]:
         scanner = RecordScanner(self.messages, False, len(content), self.limits.max_record_length)
@@ -317,7 +319,7 @@ class RecordReader:
     def _drain(self, scanner: RecordScanner, chunk_offset: int, chunk_length: int) -> None:
         for offset, length, reason in scanner.drain_bad():
             if scanner is self.top:
-                error = Truncated if offset + length >= self.source.size else Corrupt
+                error = Truncated if reason == REASON_CUT else Corrupt
                 self._lose(error(reason, offset), length)
             else:
                 self.recording.add_lost(chunk_offset, chunk_length, f"in a chunk: {reason}")

@@ -56,6 +56,8 @@ REASONS = {
     NO_TIME: "a message has no time or no connection",
 }
 
+REASON_CUT = REASONS[CUT]
+
 
 cdef struct BadSpan:
     int64_t offset
@@ -430,17 +432,13 @@ cdef class BagScanner:
                 self.damaged(base + at, CUT if end == window_end else NO_RECORD)
                 at += 1
                 continue
-            if not read_head(start + at + 4, length, &head, MOST_FIELDS) or not MESSAGE <= head.op <= CONNECTION:
-                self.damaged(base + at, NO_RECORD)
+            if not read_head(start + at + 4, length, &head, MOST_FIELDS) or not whole(&head):
+                self.damaged(base + at, NO_RECORD if head.op != MESSAGE else NO_TIME)
                 at += 1
                 continue
             data = u32_at(start + at + 4 + length)
             if head.op == MESSAGE:
-                if not whole(&head):
-                    self.damaged(base + at, NO_TIME)
-                    at += 1
-                    continue
-                if data > end - at - 8 - length:
+                if data > end - at - 8 - length or data > self.max_record:
                     region = self.size if self.chunk_end < 0 else min(self.size, self.chunk_end)
                     if base + at + 8 + length + data > region:
                         self.damaged(base + at, CUT if region == self.size else BEYOND)

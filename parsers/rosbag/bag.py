@@ -19,6 +19,7 @@ from parsers.rosbag._rosbag import (
     OP_CHUNK,
     OP_CHUNK_INFO,
     OP_CONNECTION,
+    REASON_CUT,
     STATUS_FULL,
     STATUS_MAGIC,
     STATUS_MORE,
@@ -119,8 +120,8 @@ class BagReader:
     # --- the file
 
     def _check_signature(self, offset: int) -> None:
-        head = bytes(self.source.read_at(offset, len(SIGNATURE)))
-        if head == SIGNATURE:
+        head = bytes(self.source.read_at(offset, 2 * len(SIGNATURE)))
+        if head.startswith(SIGNATURE):
             return
         if SIGNATURE.startswith(head):
             raise Truncated(f"the signature needs {len(SIGNATURE)} bytes, {len(head)} are there", offset)
@@ -151,6 +152,8 @@ class BagReader:
                     if self.top.op == OP_CHUNK and self.messages.count:
                         yield from self._flush(data, base)  # what a chunk inflates to is another buffer
                     yield from self._record(window, at, base)
+                    if self._budget < 0:
+                        return
             yield from self._flush(data, base)
             base += at
             if final:
@@ -242,7 +245,7 @@ class BagReader:
         position = self._declared[0]
         if self._headers == 1 and position and offset >= position:
             self._in_index += 1
-        number = int.from_bytes(fields[b"conn"], "little")
+        number = int.from_bytes(fields.get(b"conn", b"")[:4], "little")
         inner = parse_fields(bytes(data))
         definition = inner.get(b"message_definition", b"")
         place = self.messages.known(number)
@@ -274,14 +277,14 @@ class BagReader:
         top = self.top
         size = top.data_size
         there = min(size, self.source.size - offset - start)
-        compression = fields[b"compression"]
+        compression = fields.get(b"compression", b"")
         if compression == b"none":
             if there < size:
                 self._lose(Truncated(f"chunk of {size} bytes is cut after {there}", offset), start + there)
             top.enter(offset)
             return
         try:
-            content = self._content(compression, fields[b"size"], offset, start, data, there)
+            content = self._content(compression, fields.get(b"size", b""), offset, start, data, there)
         except ParseError as error:
             self._lose(error, start + there)
             content = b""
@@ -294,7 +297,6 @@ class BagReader:
             end = offset + start + there
             too_much = LimitExceeded("chunks inflate to more than the size of the file justifies", end)
             self._lose(too_much, self.source.size - end)
-            top.pass_over(self.source.size)
 
     def _content(self, compression: bytes, size: bytes, offset: int, start: int, data: memoryview, there: int) -> bytes | memoryview:
         """What a chunk inflates to. Raises ParseError when nothing of it can be trusted."""
@@ -337,7 +339,7 @@ class BagReader:
             if scanner is self.top and length <= _MOST_PADDING and not bytes(self.source.read_at(offset, length)).strip(b"\0"):
                 self.recording.add_problem(offset, f"{length} zero bytes between two records")
             elif scanner is self.top:
-                error = Truncated if offset + length >= self.source.size else Corrupt
+                error = Truncated if reason == REASON_CUT else Corrupt
                 self._lose(error(reason, offset), length)
             else:
                 self.recording.add_lost(chunk_offset, chunk_length, f"in a chunk: {reason}")

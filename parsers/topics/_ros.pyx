@@ -30,6 +30,10 @@ cdef enum:
 
     MOST_DEPTH = 16
 
+    # What is known of a sequence
+    VARIES = 1
+    TOO_LONG = 2
+
     # Why a message was not read
     READ = 0
     SHORT
@@ -57,6 +61,7 @@ CODES = {
 STRUCT_CODE = STRUCT
 SHAPE_SINGLE, SHAPE_ARRAY, SHAPE_SEQUENCE = SINGLE, ARRAY, SEQUENCE
 DEPTH = MOST_DEPTH
+LENGTH_VARIES, LENGTH_TOO_LONG = VARIES, TOO_LONG
 
 
 # One operation of a plan; a row of the int32 table that `Plan` takes, in this order
@@ -286,10 +291,12 @@ cdef class Plan:
     cdef void measured(self, int32_t operation, int64_t count) noexcept nogil:
         """Notes the length of a sequence that differs from the first."""
         if self.first[operation]:
-            self.varies[operation] = 1
+            self.varies[operation] |= VARIES
         else:
             self.first[operation] = count + 1
-        if count > self.longest[operation] and count <= self.most_elements:
+        if count > self.most_elements:
+            self.varies[operation] |= TOO_LONG
+        elif count > self.longest[operation]:
             self.longest[operation] = count
 
     cdef int walk(self, const uint8_t* start, int64_t size, int64_t base, Py_ssize_t row, bint store_any, const Wire* wire) noexcept nogil:
@@ -411,7 +418,7 @@ cdef class Plan:
     def longest_sequences(self):
         """Of each operation the elements of its longest sequence so far, of those that could become signals (int64).
 
-        And whether the sequences differ in length (uint8).
+        And whether the sequences differ in length, and whether one was too long for signals (VARIES, TOO_LONG: uint8).
         """
         longest = np.empty(self.op_count, np.int64)
         varies = np.empty(self.op_count, np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,18 @@ from numpy.typing import NDArray
 from parsers.blocks import SignalSpec
 from parsers.errors import Corrupt, Unsupported
 from parsers.limits import Limits
-from parsers.topics._ros import CODES, DEPTH, REASONS, SHAPE_ARRAY, SHAPE_SEQUENCE, SHAPE_SINGLE, STRUCT_CODE, Plan
+from parsers.topics._ros import (
+    CODES,
+    DEPTH,
+    LENGTH_TOO_LONG,
+    LENGTH_VARIES,
+    REASONS,
+    SHAPE_ARRAY,
+    SHAPE_SEQUENCE,
+    SHAPE_SINGLE,
+    STRUCT_CODE,
+    Plan,
+)
 from parsers.topics.decoder import Column, Decoded, MessageBatch, Schema, TextSpans, TopicDecoder, text_signal
 from parsers.topics.ros_idl import parse_idl
 from parsers.topics.ros_schema import PRIMITIVES, UNREADABLE, Definition, Field, parse_msg
@@ -88,7 +100,7 @@ class RosDecoder:
         self._plan.measure(sample.data, sample.offset, sample.length)
         longest, varies = self._plan.longest_sequences()
         room = np.where(longest > 0, 1 << np.ceil(np.log2(np.maximum(longest, 1))).astype(np.int64), 0)
-        wanted = np.where(varies, np.minimum(room, self.limits.max_array), longest)
+        wanted = np.where(varies & LENGTH_VARIES, np.minimum(room, self.limits.max_array), longest)
         self._take(_Compiler(self.definition, self.limits, self.cdr, wanted))
 
     def decode(self, batch: MessageBatch) -> Decoded:
@@ -105,11 +117,16 @@ class RosDecoder:
         return Decoded(t_ns, columns, masks)
 
     def _note_longer(self) -> None:
-        longest, _ = self._plan.longest_sequences()
-        for number in np.nonzero(longest > self._compiled.capacities())[0].tolist():
+        longest, known = self._plan.longest_sequences()
+        capacities = self._compiled.capacities
+        for number in np.nonzero((longest > capacities) | (known & LENGTH_TOO_LONG != 0))[0].tolist():
             if number in self._compiled.sequences:
-                name, capacity = self._compiled.sequences[number]
-                self.left_out.setdefault(f"{name}[{capacity}] and further", "the first messages of the topic have no such elements")
+                name = self._compiled.sequences[number]
+                if known[number] & LENGTH_TOO_LONG:
+                    self.left_out.setdefault(name, f"arrays of more than {self.limits.max_array} elements: only their length is kept")
+                if longest[number] > capacities[number]:
+                    reason = "the first messages of the topic have no such elements"
+                    self.left_out.setdefault(f"{name}[{capacities[number]}] and further", reason)
 
 
 @dataclass
@@ -125,8 +142,8 @@ class _Compiler:
     optional: list[int] = field(default_factory=list)
     texts: list[bool] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    sequences: dict[int, tuple[str, int]] = field(default_factory=dict)
-    """Operation of each sequence whose elements may be signals -> its name and the number of elements that are."""
+    sequences: dict[int, str] = field(default_factory=dict)
+    """Operation of each sequence whose elements may be signals -> its name."""
     whole: bool = True
     depth: int = 0
     _open: list[str] = field(default_factory=list)
@@ -140,6 +157,7 @@ class _Compiler:
         kinds = [None if text else signal.storage for signal, text in zip(self.signals, self.texts, strict=True)]
         return Plan(table, kinds, self.optional, self.cdr, self.whole, self.limits.max_array)
 
+    @cached_property
     def capacities(self) -> NDArray[np.int64]:
         """Of each operation the elements that are signals."""
         return np.array([operation[7] for operation in self.operations], np.int64)
@@ -204,7 +222,7 @@ class _Compiler:
                 break
             column, capacity = (number if index == 0 else column), capacity + 1
         if sequence and stored and member.type not in _BYTES:
-            self.sequences[len(self.operations)] = (path, capacity)
+            self.sequences[len(self.operations)] = path
         size = _WIRE_SIZES[member.type]
         shape = SHAPE_SEQUENCE if sequence else SHAPE_ARRAY
         self._add(
@@ -240,7 +258,7 @@ class _Compiler:
         operation = self.operations[number]
         operation[2], operation[4], operation[7:10] = least, first if capacity else -1, [capacity, stride, len(self.operations)]
         if sequence and stored and self.whole:
-            self.sequences[number] = (path, capacity)
+            self.sequences[number] = path
         return 4 if sequence else min(member.count * least, MAX_ELEMENTS)
 
     def _cut_short(self, number: int, first: int, path: str) -> int:

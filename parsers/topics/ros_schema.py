@@ -146,6 +146,9 @@ def _msg_fields(text: str, owner: str, ros2: bool) -> list[Field]:
         name = _NAME.match(rest)
         if name is None:
             raise Corrupt(f"{owner}: a field without a name: {line[:100]!r}")
+        behind = rest[name.end() :].lstrip()
+        if behind and not behind.startswith("#") and (not ros2 or not rest[name.end()].isspace()):  # ROS 2 has a default value here
+            raise Corrupt(f"{owner}: no field: {line[:100]!r}")
         fields.append(_msg_field(found, name[0], ros2))
     return fields
 

@@ -154,6 +154,7 @@ class TestRos1:
         assert rows[0] == {"ranges.length": 33, "covariance.length": 36, "end": 9}
         assert rows[1]["ranges[31]"] == 31.0
         assert len(one.signals) == 32 + 3
+        assert one.left_out == {"ranges": "arrays of more than 32 elements: only their length is kept"}
 
     def test_bytes_give_only_their_length(self) -> None:
         for kind in ("uint8", "byte", "char"):
