@@ -18,6 +18,7 @@ import numpy as np
 from can.io import ASCWriter, BLFWriter, CanutilsLogWriter
 from numpy.typing import NDArray
 
+from demo import computer
 from demo import frames as can_frames
 from demo.drive import simulate
 from demo.fleet import ASC, BLF, CANDUMP, Batch, Vehicle
@@ -169,7 +170,7 @@ def prepare(vehicle: Vehicle, batch: Batch, reference: date, folder: Path) -> Wr
 def fingerprint() -> str:
     """Returns a digest of everything that decides which bytes are written: this package's sources and the writers' version."""
     digest = hashlib.sha256(f"python-can {can.__version__}, numpy {np.__version__}".encode())
-    for name in ("argus_demo.dbc", "drive.py", "faults.py", "faultcodes.py", "files.py", "fleet.py", "frames.py"):
+    for name in ("argus_demo.dbc", "computer.py", "drive.py", "faults.py", "faultcodes.py", "files.py", "fleet.py", "frames.py"):
         digest.update(Path(__file__).with_name(name).read_bytes())
     return digest.hexdigest()
 
@@ -196,6 +197,10 @@ def _write_batch(batch: Batch, reference: date, scratch: Path, target: Path) -> 
     frames = can_frames.record(drive, batch.faults, batch.seed)
     stamps = can_frames.stamps_us(frames, round(start.timestamp() * 1e6), batch.faults)
     paths = _unreadable_files(batch, frames, stamps, scratch) if batch.unreadable else _part_files(batch, frames, stamps, scratch)
+    if batch.computer:
+        computer.write_log(scratch / computer.LOG, drive, batch.faults, start, batch.seed)
+        computer.write_cpu(scratch / computer.CPU, drive, start, batch.seed)
+        paths += [scratch / computer.LOG, scratch / computer.CPU]
     return WrittenBatch(
         str(target),
         _iso(int(stamps.min())),

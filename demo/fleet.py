@@ -16,7 +16,8 @@ class Batch:
     """One recording: a drive of `minutes`, split into `parts` files of equal length in `format`.
 
     `days_ago` and `hour` (UTC) place its start before the reference day of the fleet. `cut_part` names the part (from 1) whose BLF ends
-    inside a container; `garbage` adds a file that is no log; `unreadable` leaves nothing that can be read.
+    inside a container; `garbage` adds a file that is no log; `unreadable` leaves nothing that can be read; `computer` adds what the
+    vehicle's computer has logged.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Batch:
     cut_part: int | None = None
     garbage: bool = False
     unreadable: bool = False
+    computer: bool = False
     clock_source: str = "gnss"
     clock_synced: bool = True
 
@@ -82,7 +84,7 @@ VEHICLES: tuple[Vehicle, ...] = (
         (
             Batch("short-drive-2", "end of shift", CANDUMP, 2, 1, 13, 9, 9.0, warm=True),
             Batch("short-drive-1", "end of shift", BLF, 3, 1, 12, 4, 15.25, warm=True),
-            Batch("city-drive", "end of shift", BLF, 20, 4, 11, 1, 7.5),
+            Batch("city-drive", "end of shift", BLF, 20, 4, 11, 1, 7.5, computer=True),
         ),
     ),
     Vehicle(
@@ -93,7 +95,7 @@ VEHICLES: tuple[Vehicle, ...] = (
         _SOFTWARE,
         (
             Batch("short-drive-1", "end of shift", BLF, 4, 2, 22, 3, 8.5, warm=True),
-            Batch("overheating", "driver report", BLF, 20, 4, 21, 1, 12.0, faults.OVERHEATING),
+            Batch("overheating", "driver report", BLF, 20, 4, 21, 1, 12.0, faults.OVERHEATING, computer=True),
         ),
     ),
     Vehicle(

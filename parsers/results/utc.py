@@ -18,6 +18,7 @@ FIRST_NS = 946_684_800 * SECOND_NS  # 2000-01-01: what is before was told by a c
 LAST_NS = 4_102_444_800 * SECOND_NS  # 2100-01-01
 MOST_PAIRS = 4096  # kept of one source; beyond that every other one is dropped
 FEWEST_PAIRS = 3
+MOST_BACK_NS = 366 * DAY_NS  # no logger is a year ahead; a clock that was never set counts from the day it was made
 MOST_SPREAD_NS = 5 * SECOND_NS  # between the 10th and 90th percentile; a source that moves more is not believed
 
 TIME_DATE = 0xFEE6  # J1939-71, PGN 65254
@@ -109,7 +110,7 @@ class UtcFinder:
                 continue
             low, middle, high = (int(v) for v in np.percentile(offsets.astype(np.float64), [10, 50, 90], method="nearest"))
             spread = high - low
-            if spread <= MOST_SPREAD_NS and (best is None or spread < best["spread_ns"]):
+            if spread <= MOST_SPREAD_NS and middle >= -MOST_BACK_NS and (best is None or spread < best["spread_ns"]):
                 middle = int(np.sort(offsets)[len(offsets) // 2])
                 best = {"source": source[:1000], "offset_ns": middle, "samples": len(offsets), "spread_ns": spread}
         return best

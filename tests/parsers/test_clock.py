@@ -204,3 +204,9 @@ def test_what_is_kept_of_a_source_is_bounded() -> None:
     assert found is not None
     assert found["offset_ns"] == START
     assert 1000 < found["samples"] <= MOST_PAIRS
+
+
+def test_a_vehicle_clock_that_was_never_set_does_not_make_the_logger_wrong() -> None:
+    finder = UtcFinder()
+    stream(finder, {"utc": 1_000_000_000.0 + np.arange(10)}, AT + START)
+    assert finder.correction() is None
