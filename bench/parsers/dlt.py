@@ -32,7 +32,9 @@ def text_log(folder: Path) -> dict[str, str]:
                 level = rng.choice(("INFO", "INFO", "INFO", "DEBUG", "WARNING", "ERROR"))
                 stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_700_000_000 + i // 100))
                 module = rng.choice(("planner", "perception.lidar", "can.gateway", "storage"))
-                file.write(f"{stamp}.{i % 100 * 10_000:06d}Z {level} {module}: cycle {i} took {rng.random() * 100:.2f} ms, queue {rng.randrange(99)}\n")
+                file.write(
+                    f"{stamp}.{i % 100 * 10_000:06d}Z {level} {module}: cycle {i} took {rng.random() * 100:.2f} ms, queue {rng.randrange(99)}\n"
+                )
         part.rename(log)
     return {"log": str(log)}
 
@@ -58,7 +60,15 @@ HERE = "bench.parsers.dlt"
 CASES = [
     Case(f"read DLT with all texts, {MESSAGES:,} messages", "CPU s", 40, PEER, dlt_log, f"{HERE}:read", "dlt:read"),
     Case(
-        f"read DLT: peak memory, {MESSAGES:,} messages", "MiB", 300, PEER, dlt_log, f"{HERE}:read", "dlt:read", figure="peak_mb", holds="most"
+        f"read DLT: peak memory, {MESSAGES:,} messages",
+        "MiB",
+        300,
+        PEER,
+        dlt_log,
+        f"{HERE}:read",
+        "dlt:read",
+        figure="peak_mb",
+        holds="most",
     ),
     Case(f"read a text log with ISO times, {LINES:,} lines", "CPU s", 0.33, "", text_log, f"{HERE}:read", holds="most"),
 ]

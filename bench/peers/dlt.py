@@ -44,7 +44,16 @@ def _message(i: int, rng: random.Random) -> DltMessage:
     apid, ctid = rng.choice(PARTS)
     level = MessageLogInfo(rng.choice((2, 3, 4, 4, 4, 4, 5, 5, 6)))
     return DltMessage.create_verbose_message(
-        arguments, MessageType.DLT_TYPE_LOG, level, apid, ctid, timestamp=i * 5, session_id=1, ecu_id="ECU1", message_counter=i % 256, str_header=header
+        arguments,
+        MessageType.DLT_TYPE_LOG,
+        level,
+        apid,
+        ctid,
+        timestamp=i * 5,
+        session_id=1,
+        ecu_id="ECU1",
+        message_counter=i % 256,
+        str_header=header,
     )
 
 

@@ -66,6 +66,10 @@ cdef class MessageColumns:
         else:
             self.cut = True
 
+    cdef inline void put_newline(self) noexcept nogil:
+        """Between the lines of one message."""
+        self.put_byte(0x0A)
+
     cdef inline void put(self, const uint8_t* at, Py_ssize_t length) noexcept nogil:
         """Text of the file: what is no UTF-8 becomes U+FFFD, a control character `\\x1b`; tab and line feed stay."""
         self.at += clean_text(self.text + self.at, self.stop - self.at, at, length, self.latin1, &self.cut, &self.replaced)

@@ -34,8 +34,9 @@ def test_a_suffix_that_lies_is_mentioned() -> None:
 def test_the_suffix_decides_between_hints_only() -> None:
     hint = b"date Sam Sep 30 15:06:13.191 2017\n"
     assert detect(BytesSource(hint), "trip.asc").format == "asc"
+    assert detect(BytesSource(hint), "trip.txt").format == "textlog"
     with pytest.raises(UnknownFormat):
-        detect(BytesSource(hint), "trip.txt")
+        detect(BytesSource(hint), "trip.bin")
 
 
 def test_an_empty_file_is_called_empty() -> None:

@@ -1,0 +1,1 @@
+"""Text logs: plain lines, syslog, logcat, console output, JSON lines."""
