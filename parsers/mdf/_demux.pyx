@@ -2,6 +2,7 @@
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.math cimport NAN, isnan
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -10,6 +11,8 @@ import numpy as np
 # Why a walk ended: the data end (inside a record or behind one), as many records as were asked for are found, no group has the record id,
 # or a value of variable length is longer than the limit.
 MORE, FULL, UNKNOWN, TOO_LONG = range(4)
+
+TIME_REAL, TIME_SIGNED, TIME_BIG = 1, 2, 4
 
 cdef enum:
     S_MORE = 0
@@ -21,20 +24,59 @@ cdef enum:
     CHAIN = 12  # records that must follow each other before damaged data are trusted again
     CHAIN_AT_END = 3  # the same where the data end earlier
     LONGEST_IN_CHAIN = 65536
+    LOOK_BACK = 4096  # records among which the last of each group is looked for
+    BACK = 86400  # a second is this part of a day; records of one group may stand so far out of order
     LENGTH = 4  # a value of variable length stands behind its length, u32
+
+
+    REAL = 1
+    SIGNED = 2
+    BIG = 4
 
 
 cdef struct Group:
     uint64_t id
     int64_t size  # bytes of a record without its id; -1: u32 length and so many bytes
     bint seen
+    # The time in the record: `time_size` bytes (0: it has none) at `time_offset`, as the flags REAL, SIGNED and BIG say; a whole number has
+    # `time_bits` bits above `time_shift`. `last` is the last time that was met, NaN before, and `day` is a day in the same unit.
+    int time_offset
+    int time_size
+    int time_shift
+    int time_bits
+    int time_flags
+    double last
+    double day
+    int64_t turn
+
+
+cdef double time_of(const Group* group, const uint8_t* record) noexcept nogil:
+    """The time that stands in a record, in the unit of its group."""
+    cdef uint64_t word = 0
+    cdef double real
+    cdef float short_real
+    cdef int i
+    cdef const uint8_t* at = record + group.time_offset
+    for i in range(group.time_size):
+        word |= <uint64_t>at[i] << 8 * (group.time_size - 1 - i if group.time_flags & BIG else i)
+    if group.time_flags & REAL:
+        if group.time_size == 4:
+            memcpy(&short_real, &word, 4)
+            return short_real
+        memcpy(&real, &word, 8)
+        return real
+    word = (word >> group.time_shift) << (64 - group.time_bits)
+    if group.time_flags & SIGNED:
+        return <double>(<int64_t>word >> (64 - group.time_bits))
+    return <double>(word >> (64 - group.time_bits))
 
 
 @cython.final
 cdef class RecordWalker:
-    """Finds the records of unsorted data. `groups` are (record id, bytes or -1 for variable length), in the order of their numbers.
+    """Finds the records of unsorted data. `groups` are (record id, bytes or -1 for variable length, time), in the order of their numbers.
 
-    `id_size` is 1, 2, 4 or 8 bytes. Raises ValueError for anything else.
+    The time is None or (offset in the record, bytes, bits below, bits, kind, a day in its unit) with the kinds TIME_REAL, TIME_SIGNED and
+    TIME_BIG added up. `id_size` is 1, 2, 4 or 8 bytes. Raises ValueError for anything else.
     """
 
     cdef int id_size
@@ -50,6 +92,7 @@ cdef class RecordWalker:
     cdef int64_t[::1] position_of
     cdef readonly Py_ssize_t count
     cdef readonly int status
+    cdef int64_t turn
 
     def __cinit__(self, int id_size, list groups not None, int64_t longest, Py_ssize_t room):
         if id_size not in (1, 2, 4, 8) or len(groups) > 65535 or room <= 0:
@@ -64,8 +107,8 @@ cdef class RecordWalker:
         if self.groups == NULL or self.table == NULL or self.large == NULL:
             raise MemoryError
         memset(self.table, 0xFF, DIRECT * sizeof(int32_t))
-        for number, (record_id, size) in enumerate(groups):
-            self.groups[number] = Group(record_id, size, False)
+        for number, (record_id, size, time) in enumerate(groups):
+            self.set_group(&self.groups[number], record_id, size, time)
             if record_id < DIRECT and self.table[<int>record_id] < 0:
                 self.table[<int>record_id] = number
         for record_id, number in sorted((entry[0], number) for number, entry in enumerate(groups) if entry[0] >= DIRECT):
@@ -75,6 +118,21 @@ cdef class RecordWalker:
         self.position_array = np.empty(room, np.int64)
         self.group_of = self.group_array
         self.position_of = self.position_array
+
+    cdef int set_group(self, Group* group, uint64_t record_id, int64_t size, object time) except -1:
+        memset(group, 0, sizeof(Group))
+        group.id, group.size, group.last = record_id, size, NAN
+        if time is None:
+            return 0
+        group.time_offset, group.time_size, group.time_shift, group.time_bits, group.time_flags, group.day = time
+        if not 1 <= group.time_size <= 8 or not 0 <= group.time_offset <= size - group.time_size:
+            raise ValueError("a time outside of its record")
+        if group.time_flags & REAL:
+            if group.time_size != 4 and group.time_size != 8:
+                raise ValueError("a real time of another size")
+        elif not (1 <= group.time_bits <= 64 and 0 <= group.time_shift <= 7 and group.time_shift + group.time_bits <= 8 * group.time_size):
+            raise ValueError("a time of other bits than it has")
+        return 0
 
     def __dealloc__(self):
         free(self.groups)
@@ -137,12 +195,26 @@ cdef class RecordWalker:
                 if behind < 0:
                     self.status = <int>(-1 - behind)
                     break
-                self.groups[group].seen = True
                 self.group_of[self.count] = <uint16_t>group
                 self.position_of[self.count] = at + self.id_size
                 self.count += 1
                 at = behind
+            self.remember(&data[0])
         return at
+
+    cdef void remember(self, const uint8_t* data) noexcept nogil:
+        """Which groups were met, and their last times, from the last records back."""
+        cdef Py_ssize_t i = self.count - 1, end = max(<Py_ssize_t>-1, self.count - 1 - LOOK_BACK)
+        cdef Group* group
+        self.turn += 1
+        while i > end:
+            group = &self.groups[self.group_of[i]]
+            if group.turn != self.turn:
+                group.turn = self.turn
+                group.seen = True
+                if group.time_size:
+                    group.last = time_of(group, data + self.position_of[i])
+            i -= 1
 
     def found(self):
         """Of the records found last, group by group: (number of the group, where in the data its records begin, behind their ids)."""
@@ -157,36 +229,56 @@ cdef class RecordWalker:
         cuts = np.flatnonzero(np.diff(groups)) + 1
         return [(int(part[0]), where) for part, where in zip(np.split(groups, cuts), np.split(positions, cuts))]
 
+    cdef bint follows(self, const uint8_t* data, int64_t at, int64_t end, bint any_seen, bint final) noexcept nogil:
+        """Whether records follow each other from `at` on: known ids, and times that go on from the last one without standing still.
+
+        The records of a group have one size, so a byte that is always the same may look like their id; only time tells them apart.
+        """
+        cdef int64_t behind
+        cdef int links = 0, group = 0, timed = -1
+        cdef double first = 0, last = 0, time
+        cdef Group* known
+        while links < CHAIN:
+            behind = self.step(data, at, end, &group, LONGEST_IN_CHAIN)
+            if behind < 0:
+                # Data that end in the middle of a record, or together with one, cannot show more.
+                return links >= CHAIN_AT_END and behind == -1 - S_MORE and (not final or at == end)
+            known = &self.groups[group]
+            if any_seen and not known.seen:
+                return False
+            if known.time_size:
+                time = time_of(known, data + at + self.id_size)
+                if not (known.last - known.day <= time <= known.last + known.day) and not isnan(known.last):
+                    return False
+                if group == timed:
+                    if not last - known.day / BACK <= time:
+                        return False
+                    last = time
+                elif timed < 0:
+                    timed = group
+                    first = last = time
+                if isnan(time):
+                    return False
+            links += 1
+            at = behind
+        return timed < 0 or first != last or links < CHAIN
+
     def resume(self, const uint8_t[::1] data not None, Py_ssize_t at, bint final):
         """The first byte from `at` on where records follow each other again; -1 when there is none in these data.
 
-        Only ids that were met before the damage count; without any, all do.
+        Only groups that were met before the damage count; without any, all do.
         """
-        cdef int64_t end = data.shape[0], here, behind
-        cdef int group = 0, links, i
+        cdef int64_t end = data.shape[0]
+        cdef int i
         cdef bint any_seen = False
-        cdef int64_t found = -1
         for i in range(self.group_count):
             any_seen = any_seen or self.groups[i].seen
         if at < 0 or at >= end:
             return -1
         with nogil:
-            while at < end and found < 0:
-                here = at
-                links = 0
-                while True:
-                    behind = self.step(&data[0], here, end, &group, LONGEST_IN_CHAIN)
-                    if behind < 0 or (any_seen and not self.groups[group].seen):
-                        break
-                    links += 1
-                    here = behind
-                    if links == CHAIN:
-                        break
-                # Data that end in the middle of a record, or together with one, cannot show more.
-                if links == CHAIN or (links >= CHAIN_AT_END and behind == -1 - S_MORE and (not final or here == end)):
-                    found = at
+            while at < end and not self.follows(&data[0], at, end, any_seen, final):
                 at += 1
-        return found
+        return at if at < end else -1
 
 
 def spans(const uint64_t[::1] offsets not None, Py_ssize_t first, const uint8_t[::1] data not None, uint64_t base,

@@ -109,11 +109,13 @@ class SignalData:
 class CollectedData:
     """Values that stand in the records of a VLSD group, kept until the rows that name them have come.
 
-    `paired`: the file was not closed, offsets are not valid; the values belong to the rows one by one.
+    `paired`: the file was not closed, offsets are not valid; the values belong to the rows one by one. `shared`: several channels name
+    them, so that no one of them may have them forgotten.
     """
 
     def __init__(self, paired: bool) -> None:
         self.paired = paired
+        self.shared = False
         self.missing = 0
         self._new: list[NDArray[np.uint8]] = []
         self._data: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -163,6 +165,8 @@ class CollectedData:
             else:
                 self.missing += 1
                 row += 1
+        if self.shared and not self.paired:
+            return
         self._next = behind
         self._data = data[behind - self._base :]
         self._base = behind

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from parsers.blocks import SampleBlock, SignalSpec, StreamSpec
 from parsers.errors import Corrupt, Truncated
+from parsers.mdf._demux import TIME_BIG, TIME_REAL, TIME_SIGNED
+from parsers.mdf._records import BITS_SWAPPED, FLOAT_SWAPPED, SIGNED_SWAPPED, SWAP
 from parsers.mdf.conversion import Conversion, read_conversion
-from parsers.mdf.fields import Fields, Unreadable
+from parsers.mdf.fields import Field, Fields, Unreadable
 from parsers.mdf.layout import Element, elements
 from parsers.mdf.payload import Payload
 from parsers.mdf.plans import Mask
 from parsers.mdf.state import UPDATE_CYCLES, State
 from parsers.mdf.texts import ENCODINGS, TextColumn
-from parsers.mdf.times import Clock, clock_of
+from parsers.mdf.times import SECOND, Clock, clock_of
 from parsers.mdf.tree import (
     ALL_INVALID,
     BYTE_ARRAY,
@@ -97,6 +99,22 @@ class TimeSource:
         """Nanoseconds of the rows, and which of them have a time (None: all)."""
         raw = row_numbers(rows) if self.slot is None else raw_numbers(rows, self.slot, self.dtype)
         return (raw.astype(np.int64), None) if self.clock is None else self.clock.times(raw)
+
+
+def time_field(time: TimeSource, fields: list[Field]) -> tuple[int, int, int, int, int, float] | None:
+    """Where the time of a record stands, as RecordWalker wants to know it; None when it is not in the record."""
+    if time.slot is None or time.clock is None:
+        return None
+    kind, offset, size, shift, bits, _width = fields[time.slot[1]]
+    if size not in (4, 8) and time.dtype.kind == "f":
+        return None
+    flags = (
+        TIME_REAL * (time.dtype.kind == "f")
+        + TIME_SIGNED * (time.dtype.kind == "i")
+        + TIME_BIG * (kind in (SWAP, FLOAT_SWAPPED, BITS_SWAPPED, SIGNED_SWAPPED))
+    )
+    tick_ns = abs(time.clock.numerator) / time.clock.denominator if time.clock.denominator else float(SECOND)
+    return (offset, size, shift, bits, flags, 86_400 * SECOND / tick_ns) if tick_ns and size <= 8 else None
 
 
 @dataclass

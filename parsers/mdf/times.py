@@ -36,6 +36,11 @@ class Clock:
 
     def times(self, raw: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         """Nanoseconds, and which of them are times at all (None: every one)."""
+        # What is not a number, or too large for one, is no time; nothing to warn of.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._times(raw)
+
+    def _times(self, raw: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         if self.denominator and raw.dtype.kind in "iu":
             wide = np.ascontiguousarray(raw, np.uint64 if raw.dtype.kind == "u" else np.int64)
             t_ns, valid = ticks_to_ns(wide, self.numerator, self.offset, self.denominator)
@@ -73,9 +78,8 @@ def _rounded(real: NDArray[np.float64], offset: Fraction) -> tuple[NDArray[np.in
             real = real + float(offset)
     else:
         whole = round(offset)
-    with np.errstate(invalid="ignore"):
-        rounded = np.rint(real)
-        valid = np.abs(rounded) < _FARTHEST_REAL / 2
-        if valid.all():
-            return rounded.astype(np.int64) + whole, None
-        return np.where(valid, rounded, 0).astype(np.int64) + whole, valid
+    rounded = np.rint(real)
+    valid = np.abs(rounded) < _FARTHEST_REAL / 2
+    if valid.all():
+        return rounded.astype(np.int64) + whole, None
+    return np.where(valid, rounded, 0).astype(np.int64) + whole, valid

@@ -16,7 +16,7 @@ from parsers.mdf.chain import Chain, Window
 from parsers.mdf.fields import Field, Fields, Unreadable
 from parsers.mdf.frames import Channels, FrameGroup, Frames, frame_kind, in_blocks, other_bus
 from parsers.mdf.payload import CollectedData, Payload, SignalData
-from parsers.mdf.signals import Part, PayloadOf, SampleGroup, report_count
+from parsers.mdf.signals import Part, PayloadOf, SampleGroup, report_count, time_field
 from parsers.mdf.state import ANY_UPDATE, FILE_HEADS, UPDATE_VLSD_OFFSETS, State
 from parsers.mdf.tree import Channel, ChannelGroup, DataGroup, Tree
 from parsers.mdf.values import Rows
@@ -38,6 +38,7 @@ class Member:
         self.capacity = capacity
         self.rows = 0
         self._given = 0
+        self.time = time_field(use.time, fields) if isinstance(use, SampleGroup | FrameGroup) else None
         rows = min(_FIRST_ROWS, capacity) if isinstance(use, SampleGroup | FrameGroup) else 1
         self._columns = RecordColumns(fields, 0 if group.is_vlsd else group.record_size, rows)
 
@@ -102,7 +103,7 @@ class UnsortedGroup:
         self.chain = chain
         self.members = members
         self.frame_members = [member for member in members if isinstance(member.use, FrameGroup)]
-        sizes = [(member.group.record_id, -1 if member.group.is_vlsd else member.group.record_size) for member in members]
+        sizes = [(member.group.record_id, -1 if member.group.is_vlsd else member.group.record_size, member.time) for member in members]
         room = min(_WALK, state.limits.block_frames) if self.frame_members else _WALK
         self.walker = RecordWalker(id_size, sizes, state.limits.max_record_length, room)
         self._tail = b""
@@ -276,6 +277,7 @@ class UnsortedReader:
 
         def payload_of(channel: Channel) -> Payload | None:
             if channel.data in collected:
+                collected[channel.data].shared = channel.data in asked
                 asked.add(channel.data)
                 return collected[channel.data]
             return SignalData(self.state, channel.data) if channel.data else None

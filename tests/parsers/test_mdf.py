@@ -1,0 +1,595 @@
+"""MDF files as logs: the contract of all parsers, CAN frames of bus logging, clocks, events, damage, and refusals."""
+
+from __future__ import annotations
+
+import struct
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parsers.base import Recording
+from parsers.blocks import NO_TIME, MessageBlock
+from parsers.can.frames import BRS, ESI, EXTENDED, FD, REMOTE, TX, FrameBlock
+from parsers.contract import ParserContract, attempt, read
+from parsers.detect import detect
+from parsers.errors import Corrupt, ParseError, Truncated, Unsupported
+from parsers.limits import Limits
+from parsers.mdf.reader import MdfParser
+from parsers.source import BytesSource
+from tests import mdf
+from tests.mdf import cc, cg, cn, dg, dl, dt, dz, hd, ld, si, time_cn, vlsd
+
+# --- samples
+
+
+def measured(rows: int = 4) -> mdf.Block:
+    """Records of a time and a number."""
+    records = dt(b"".join(struct.pack("<dH", i / 4, 3 * i) for i in range(rows)))
+    return dg(cg(time_cn(), cn("v", byte=8, bits=16, unit="V"), rows=rows, size=10, name="G"), data=records)
+
+
+def data_last(head: mdf.Block, *data: mdf.Block, **rest: Any) -> bytes:
+    """The file with its data at the end, as recorders write it."""
+    return mdf.mdf(head, last=data, **rest)
+
+
+def measured_file(**rest: Any) -> bytes:
+    group = measured()
+    data = group.links[2]
+    assert isinstance(data, mdf.Block)
+    return data_last(hd(group), data, **rest)
+
+
+# t f64, then ID with IDE in its top bit, BusChannel, Dir and flags, DataLength, DataBytes
+FRAME = struct.Struct("<dIBBB8s")
+
+
+def members(kind: str, *wanted: str, data: mdf.Block | None = None) -> list[mdf.Block]:
+    """The members of a frame that lies as in FRAME; DataBytes with `data` are offsets into it."""
+    known = {
+        "ID": cn(f"{kind}.ID", byte=8, bits=29),
+        "IDE": cn(f"{kind}.IDE", byte=11, bit=7, bits=1),
+        "BusChannel": cn(f"{kind}.BusChannel", byte=12, bits=8),
+        "Dir": cn(f"{kind}.Dir", byte=13, bits=1),
+        "EDL": cn(f"{kind}.EDL", byte=13, bit=1, bits=1),
+        "BRS": cn(f"{kind}.BRS", byte=13, bit=2, bits=1),
+        "ESI": cn(f"{kind}.ESI", byte=13, bit=3, bits=1),
+        "DataLength": cn(f"{kind}.DataLength", byte=14, bits=8),
+        "DLC": cn(f"{kind}.DLC", byte=14, bits=4),
+        "DataBytes": cn(f"{kind}.DataBytes", 1 if data else 0, type=10, byte=15, bits=64, data=data),
+    }
+    return [known[name] for name in wanted]
+
+
+ALL = ("ID", "IDE", "BusChannel", "Dir", "EDL", "BRS", "ESI", "DataLength", "DataBytes")
+
+
+def frames_of(kind: str, rows: int, *wanted: str, record_id: int = 0, data: mdf.Block | None = None) -> mdf.Block:
+    """A channel group of frames."""
+    first, *rest = members(kind, *(wanted or ALL), data=data)
+    before = first
+    for block in rest:
+        before.links[0] = block
+        before = block
+    whole = cn(kind, type=10, byte=8, bits=120, inner=first)
+    return cg(time_cn(), whole, rows=rows, size=FRAME.size, record_id=record_id, flags=6, name=kind, source=si("CAN"))
+
+
+def frame(i: int, identifier: int = 0x123, bus: int = 1, bits: int = 0, payload: bytes = b"\x01\x02\x03") -> bytes:
+    return FRAME.pack(i / 4, identifier, bus, bits, len(payload), payload)
+
+
+def bus_file(records: list[bytes], kind: str = "CAN_DataFrame", *wanted: str, **rest: Any) -> bytes:
+    """A sorted bus log of these records."""
+    data = dt(b"".join(records))
+    return data_last(hd(dg(frames_of(kind, len(records), *wanted), data=data)), data, **rest)
+
+
+def frame_blocks(data: bytes, limits: Limits | None = None) -> tuple[list[FrameBlock], Recording]:
+    recording = Recording()
+    blocks = list(MdfParser().blocks(BytesSource(data), recording, limits or Limits()))
+    assert all(isinstance(block, FrameBlock) for block in blocks)
+    return [block for block in blocks if isinstance(block, FrameBlock)], recording
+
+
+def unsorted_bus_file(**rest: Any) -> bytes:
+    """Frames of two groups and their payloads in the records of a third, as loggers write them while they run."""
+    payloads = cg(rows=0, size=0, record_id=3, flags=1)
+    data_frames = frames_of("CAN_DataFrame", 0, "ID", "IDE", "BusChannel", "DataBytes", record_id=1, data=payloads)
+    errors = frames_of("CAN_ErrorFrame", 0, "BusChannel", record_id=2)
+    content, at = b"", 0
+    for i in range(6):
+        if i % 3 == 2:
+            content += b"\x02" + FRAME.pack(i / 4, 0, 2, 0, 0, b"")
+        payload = bytes(range(i))
+        content += b"\x01" + FRAME.pack(i / 4, 0x100 + i, 1, 0, 0, struct.pack("<Q", at))
+        content += b"\x03" + struct.pack("<I", i) + payload
+        at += 4 + i
+    data = dt(content, length=24)
+    return data_last(hd(dg(data_frames, errors, payloads, data=data, id_size=1)), data, unfinished=1 | 4 | 32, **rest)
+
+
+UNSORTED = [
+    "0,1,100,0,0,0,0,",
+    "250000000,1,101,0,0,0,0,00",
+    "500000000,2,0,0,0,0,1,",
+    "500000000,1,102,0,0,0,0,0001",
+    "750000000,1,103,0,0,0,0,000102",
+    "1000000000,1,104,0,0,0,0,00010203",
+    "1250000000,2,0,0,0,0,1,",
+    "1250000000,1,105,0,0,0,0,0001020304",
+]
+
+
+class TestContract(ParserContract):
+    parser = MdfParser
+    sample = measured_file()
+
+
+class TestContractOfBusLogging(ParserContract):
+    parser = MdfParser
+    sample = bus_file([frame(i, 0x100 + i) for i in range(4)], "CAN_DataFrame", "ID", "DataLength", "DataBytes")
+
+
+# --- CAN frames
+
+
+def test_members_make_a_frame() -> None:
+    data = bus_file(
+        [
+            frame(0, 0x7FF, 1, 1, b"\x01\x02"),
+            frame(1, 0x80000123, 2, 2 | 4 | 8, b""),
+            frame(2, 0x98DAF110, 2, 0, b"12345678"),
+        ]
+    )
+    lines, recording = read(MdfParser(), data)
+    assert lines == ["0,1,7ff,0,0,0,0,0102", "250000000,2,123,1,1,0,0,", "500000000,2,18daf110,1,0,0,0,3132333435363738"]
+    (block,), _ = frame_blocks(data)
+    assert block.flags.tolist() == [TX, EXTENDED | FD | BRS | ESI, EXTENDED]
+    assert recording.channels == ["1", "2"]
+    assert recording.problems == []
+    assert (recording.start_ns, recording.absolute) == (mdf.START_NS, True)
+
+
+def test_an_id_above_eleven_bits_is_extended_when_nothing_else_says_so() -> None:
+    lines, _ = read(
+        MdfParser(), bus_file([frame(0, 0x7FF), frame(1, 0x800)], "CAN_DataFrame", "ID", "BusChannel", "DataLength", "DataBytes")
+    )
+    assert [line.split(",")[2:4] for line in lines] == [["7ff", "0"], ["800", "1"]]
+
+
+def test_remote_and_error_frames_have_no_data() -> None:
+    remote, _ = read(MdfParser(), bus_file([frame(0, 0x80000123)], "CAN_RemoteFrame", "ID", "IDE", "BusChannel", "Dir", "DataLength"))
+    assert remote == ["0,1,123,1,0,1,0,"]
+    (block,), _ = frame_blocks(bus_file([frame(0, 0x123, bits=1)], "CAN_RemoteFrame", "ID", "BusChannel", "Dir"))
+    assert (block.flags.tolist(), block.length.tolist()) == ([REMOTE | TX], [0])
+    error, _ = read(MdfParser(), bus_file([frame(0, 0x123)], "CAN_ErrorFrame", "BusChannel"))
+    assert error == ["0,1,0,0,0,0,1,"]
+
+
+@pytest.mark.parametrize(("bits", "code", "length"), [(0, 3, 3), (0, 9, 8), (0, 15, 8), (2, 8, 8)])
+def test_without_a_length_the_dlc_counts(bits: int, code: int, length: int) -> None:
+    record = FRAME.pack(0, 0x123, 1, bits, code, b"12345678")
+    (block,), _ = frame_blocks(bus_file([record], "CAN_DataFrame", "ID", "BusChannel", "EDL", "DLC", "DataBytes"))
+    assert block.length.tolist() == [length]
+
+
+def test_a_length_beyond_the_data_is_cut_and_told() -> None:
+    (block,), recording = frame_blocks(bus_file([FRAME.pack(0, 1, 1, 0, 200, b"12345678")]))
+    assert block.length.tolist() == [8]
+    assert "name more data than they have" in recording.problems[0].reason
+
+
+def test_what_is_only_in_the_conversion_is_taken_from_there() -> None:
+    first, *rest = members("CAN_DataFrame", "ID", "DataLength", "DataBytes")
+    virtual = [
+        cn("CAN_DataFrame.BusChannel", 6, conversion=cc(1, [9, 0])),
+        cn("CAN_DataFrame.IDE", 6, conversion=cc(1, [1, 0])),
+        cn("CAN_DataFrame.Dir", 6, conversion=cc(7, [0, 1], ["Rx", "Tx", "Tx"])),
+    ]
+    before = first
+    for block in [*rest, *virtual]:
+        before.links[0] = block
+        before = block
+    records = b"".join(frame(i, 0x10) for i in range(3))
+    group = cg(time_cn(), cn("CAN_DataFrame", type=10, byte=8, bits=120, inner=first), rows=3, size=FRAME.size, name="CAN9")
+    (block,), recording = frame_blocks(mdf.mdf(hd(dg(group, data=dt(records)))))
+    assert recording.channels == ["9"]
+    assert block.flags.tolist() == [EXTENDED, EXTENDED | TX, EXTENDED | TX]
+
+
+def test_a_bus_may_be_named_by_a_text() -> None:
+    kind = "CAN_DataFrame"
+    bus = cn(f"{kind}.BusChannel", byte=12, bits=8, conversion=cc(7, [1, 2], ["Powertrain", "Body", None]))
+    data = cn(f"{kind}.DataBytes", type=10, byte=15, bits=64)
+    identifier = cn(f"{kind}.ID", byte=8, bits=29)
+    group = cg(time_cn(), identifier, bus, data, cn(kind, type=10, byte=8, bits=120), rows=3, size=FRAME.size, name="CAN")
+    records = b"".join(frame(i, 0x10, bus) for i, bus in enumerate((1, 2, 1)))
+    (block,), recording = frame_blocks(mdf.mdf(hd(dg(group, data=dt(records)))))
+    assert [recording.channels[number] for number in block.channel] == ["Powertrain", "Body", "Powertrain"]
+
+
+@pytest.mark.parametrize("kind", ["SD", "DZ"])
+def test_data_of_any_length_up_to_64_bytes(kind: str) -> None:
+    values = [bytes(range(length)) for length in (0, 1, 8, 12, 64, 65, 3)]
+    content, offsets = vlsd(*values)
+    data = dt(content, "SD") if kind == "SD" else dl(dz(content[:20], "SD"), dz(content[20:], "SD"), sizes=[20, len(content) - 20])
+    group = frames_of("CAN_DataFrame", 7, "ID", "BusChannel", "DataBytes", data=data)
+    records = b"".join(FRAME.pack(i, 0x100 + i, 1, 0, 0, struct.pack("<Q", offset)) for i, offset in enumerate(offsets))
+    blocks, recording = frame_blocks(mdf.mdf(hd(dg(group, data=dt(records)))), Limits(read_size=17))
+    lengths = [length for block in blocks for length in block.length.tolist()]
+    assert lengths == [0, 1, 8, 12, 64, 3]
+    assert recording.skipped == {"CAN frame longer than 64 bytes": 1}
+    for block in blocks:
+        for start, length in zip(block.data_offset, block.length, strict=True):
+            assert block.data[start : start + length].tobytes() == bytes(range(length))
+
+
+def test_frames_of_several_groups_come_in_the_order_of_their_records() -> None:
+    lines, recording = read(MdfParser(), unsorted_bus_file())
+    assert lines == UNSORTED
+    assert recording.problems == []
+    assert recording.metadata["finished"].startswith("no")
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(block_frames=1), Limits(block_frames=2), Limits(block_frames=3, read_size=5), Limits(read_size=1)]
+)
+def test_the_size_of_blocks_does_not_change_the_order(limits: Limits) -> None:
+    lines, recording = read(MdfParser(), unsorted_bus_file(), limits)
+    assert lines == UNSORTED
+    assert recording.lost == []
+
+
+def test_a_running_log_that_is_cut_anywhere_gives_whole_frames_only() -> None:
+    data = unsorted_bus_file()
+    start = data.index(b"##DT") + 24
+    for cut in range(start, len(data)):
+        outcome = attempt(MdfParser(), data[:cut])
+        if isinstance(outcome, ParseError):
+            assert cut < start + 1 + FRAME.size + 5
+            continue
+        found, recording = outcome
+        lines = found.get("frames", [])
+        assert lines == UNSORTED[: len(lines)], cut
+        # A recorder that was switched off leaves a file like this one; only half a record can be told.
+        ends_whole = data[:cut].endswith(tuple(b"\x03" + struct.pack("<I", i) + bytes(range(i)) for i in range(6)))
+        assert ends_whole or cut == start or recording.lost or lines == UNSORTED[: len(lines)], cut
+
+
+def test_buses_that_are_not_read_are_counted() -> None:
+    lin = frames_of("LIN_Frame", 5)
+    ethernet = frames_of("ETH_Frame", 2)
+    log = hd(dg(lin, data=dt(bytes(5 * FRAME.size))), dg(ethernet, data=dt(bytes(2 * FRAME.size))), measured())
+    lines, recording = read(MdfParser(), mdf.mdf(log))
+    assert len(lines) == 4
+    assert recording.skipped == {"LIN frame": 5, "Ethernet frame": 2}
+
+
+def test_a_group_of_frames_without_their_members_is_listed() -> None:
+    found, recording = read(MdfParser(), bus_file([frame(0)], "CAN_DataFrame", "BusChannel", "DataLength"))
+    assert found == []
+    assert recording.undecoded == {"CAN_DataFrame": "the frames have no ID"}
+
+
+def test_more_buses_than_allowed_share_one_name() -> None:
+    _, recording = frame_blocks(bus_file([frame(i, 1, i) for i in range(10)]), Limits(max_channels=4))
+    assert recording.channels == ["0", "1", "2", "other"]
+
+
+# --- damage in mixed records
+
+
+def mixed(count: int) -> bytes:
+    return b"".join(b"\x01" + frame(i, 0x100 + i) for i in range(count))
+
+
+def mixed_file(content: bytes, rows: int = 0) -> bytes:
+    group = frames_of("CAN_DataFrame", rows, record_id=1)
+    other = cg(time_cn(), cn("v", byte=8, bits=8), rows=0, size=9, record_id=2, name="G")
+    data = dt(content)
+    return data_last(hd(dg(group, other, data=data, id_size=1)), data, unfinished=1)
+
+
+@pytest.mark.parametrize("damage", [b"\xff", b"\x00" * 37, b"\xee" * 500])
+@pytest.mark.parametrize("read_size", [50, 1 << 20])
+def test_frames_behind_damage_are_found_again(damage: bytes, read_size: int) -> None:
+    whole = mixed(40)
+    at = 10 * (1 + FRAME.size)
+    data = mixed_file(whole[:at] + damage + whole[at:])
+    lines, recording = read(MdfParser(), data, Limits(read_size=read_size))
+    assert [line.split(",")[2] for line in lines] == [f"{0x100 + i:x}" for i in range(40)]
+    start = data.index(whole[:30]) + at
+    assert [(lost.offset, lost.length) for lost in recording.lost] == [(start, len(damage))]
+
+
+def test_a_wrong_record_id_loses_that_record_only() -> None:
+    content = bytearray(mixed(40))
+    content[7 * (1 + FRAME.size)] = 0x77
+    lines, recording = read(MdfParser(), mixed_file(bytes(content)))
+    assert [line.split(",")[2] for line in lines] == [f"{0x100 + i:x}" for i in range(40) if i != 7]
+    assert recording.lost[0].length == 1 + FRAME.size
+
+
+def test_a_second_file_behind_the_first_is_told() -> None:
+    first = unsorted_bus_file()
+    lines, recording = read(MdfParser(), first + first)
+    assert lines == UNSORTED
+    assert "another MDF file begins here" in recording.lost[0].reason
+    assert (recording.lost[0].offset, recording.lost[0].length) == (len(first), len(first))
+
+
+def test_a_lost_block_costs_its_own_records_only() -> None:
+    records = [struct.pack("<dH", i, i) for i in range(40)]
+    parts = [dz(b"".join(records)[a:b]) for a, b in ((0, 95), (95, 205), (205, 400))]
+    sizes = [95, 110, 195]
+    group = cg(time_cn(), cn("v", byte=8, bits=16), rows=40, size=10, name="G")
+    good = bytearray(mdf.mdf(hd(dg(group, data=dl(*parts, sizes=sizes)))))
+    good[parts[1].offset + 60] ^= 0xFF
+    lines, recording = read(MdfParser(), bytes(good))
+    assert [int(line.rsplit("=")[-1]) for line in lines] == [*range(9), *range(21, 40)]
+    assert recording.lost
+
+
+def test_values_of_a_virtual_channel_keep_their_row_behind_a_loss() -> None:
+    parts = [dz(bytes(80)), dz(bytes(80)), dz(bytes(80))]
+    group = cg(cn("t", 3, sync=1, conversion=cc(1, [0, 0.5])), cn("v", byte=0, bits=8), rows=30, size=8, name="G")
+    damaged = bytearray(mdf.mdf(hd(dg(group, data=dl(*parts, equal=80)))))
+    damaged[parts[1].offset + 54] ^= 0xFF
+    lines, _ = read(MdfParser(), bytes(damaged))
+    assert [int(line.split(",")[1]) for line in lines] == [i * 500_000_000 for i in (*range(10), *range(20, 30))]
+
+
+def test_columns_that_lack_rows_leave_them_out_of_all() -> None:
+    master = cg(time_cn(), rows=40, size=8, name="T")
+    valued = cg(cn("v", bits=16), rows=40, size=2, flags=8, master=master, name="G")
+    times = [dz(struct.pack("<20d", *range(a, a + 20)), "DV") for a in (0, 20)]
+    values = [dz(struct.pack("<10H", *range(a, a + 10)), "DV") for a in (0, 10, 20, 30)]
+    file = bytearray(mdf.mdf(hd(dg(master, data=ld(times, [20, 20])), dg(valued, data=ld(values, [10] * 4))), version=420))
+    file[values[1].offset + 55] ^= 0xFF
+    lines, recording = read(MdfParser(), bytes(file))
+    assert [int(line.rsplit("=")[-1]) for line in lines] == [*range(10), *range(20, 40)]
+    assert [int(line.split(",")[1]) // 10**9 for line in lines] == [*range(10), *range(20, 40)]
+    assert recording.lost
+
+
+# --- clocks
+
+
+@pytest.mark.parametrize(
+    ("scale", "ticks", "t_ns"),
+    [
+        ((0, 1e-6), [0, 1, 281474976710655], [0, 1000, 281474976710655000]),
+        ((0, 1e-9), [2**53 + 1, 2**62 - 1], [2**53 + 1, 2**62 - 1]),
+        ((0, 5e-10), [1, 2, 3, 5], [0, 1, 2, 2]),  # halves to even
+        ((0.1, 1e-7), [1, 3], [100000100, 100000300]),
+        ((1_600_000_000.123456789, 1e-3), [1], [1600000000124456700]),
+    ],
+)
+def test_whole_ticks_become_exact_nanoseconds(scale: tuple[float, float], ticks: list[int], t_ns: list[int]) -> None:
+    group = cg(time_cn(type=0, bits=64, conversion=cc(1, scale)), cn("v", byte=8, bits=8), rows=len(ticks), size=9, name="G")
+    records = b"".join(struct.pack("<QB", tick, 0) for tick in ticks)
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(records)))))
+    assert [int(line.split(",")[1]) for line in lines] == t_ns
+    assert recording.problems == []
+
+
+def test_real_seconds_are_rounded_once() -> None:
+    seconds = [0.1, 0.2, 1.0000000005, 123456.789012345]
+    group = cg(time_cn(), cn("v", byte=8, bits=8), rows=4, size=9, name="G")
+    lines, _ = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(b"".join(struct.pack("<dB", t, 0) for t in seconds))))))
+    assert [int(line.split(",")[1]) for line in lines] == [round(t * 1e9) for t in seconds]
+
+
+def test_records_without_a_valid_time_are_left_out_and_counted() -> None:
+    seconds = [0.0, float("nan"), float("inf"), 1e300, -1e12, 2.0]
+    group = cg(time_cn(), cn("v", byte=8, bits=8), rows=6, size=9, name="G")
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(b"".join(struct.pack("<dB", t, i) for i, t in enumerate(seconds)))))))
+    assert [line.rsplit("=")[-1] for line in lines] == ["0", "5"]
+    assert recording.problem_count == 4
+    assert "without a valid time" in recording.problems[0].reason
+
+
+@pytest.mark.parametrize("sync", [2, 3, 4])
+def test_a_master_that_counts_no_time_is_a_signal_and_rows_count_nanoseconds(sync: int) -> None:
+    group = cg(cn("angle", 2, sync=sync, type=4, bits=64), cn("v", byte=8, bits=8), rows=3, size=9, name="G")
+    records = b"".join(struct.pack("<dB", i * 30, i) for i in range(3))
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(records)))))
+    assert lines == ["G[0],0,angle=0.0,v=0", "G[0],1,angle=30.0,v=1", "G[0],2,angle=60.0,v=2"]
+    assert "its master angle counts no time" in recording.problems[0].reason
+
+
+def test_groups_without_a_master_say_so() -> None:
+    _, recording = read(MdfParser(), mdf.mdf(hd(dg(cg(cn("v", bits=8), rows=2, size=1, name="G"), data=dt(b"\x01\x02")))))
+    assert "it has no master channel" in recording.problems[0].reason
+
+
+@pytest.mark.parametrize(("start_ns", "absolute"), [(0, False), (1, True), (1 << 62, False), ((1 << 64) - 1, False)])
+def test_a_start_that_is_no_time_leaves_times_relative(start_ns: int, absolute: bool) -> None:
+    _, recording = read(MdfParser(), mdf.mdf(hd(measured(), start_ns=start_ns)))
+    assert recording.absolute == absolute
+    assert recording.start_ns == (start_ns if absolute else 0)
+    assert bool(recording.problems) != absolute
+
+
+def test_a_local_start_is_taken_for_utc_and_said() -> None:
+    _, recording = read(MdfParser(), mdf.mdf(hd(measured(), flags=1)))
+    assert recording.absolute
+    assert "unknown zone" in recording.metadata["start time"]
+
+
+# --- values
+
+
+def test_canopen_dates_and_times_are_nanoseconds_since_1970() -> None:
+    group = cg(
+        time_cn(), cn("date", type=13, byte=8, bits=56), cn("time", type=14, byte=15, bits=48), rows=3, size=21, name="G"
+    )  # fmt: skip
+    records = [
+        struct.pack("<dHBBBBB", 0, 500, 30, 12, 29, 2, 24) + struct.pack("<IH", 1000, 0),
+        struct.pack("<dHBBBBB", 1, 0, 0, 0, 1, 1, 84) + struct.pack("<IH", 86_399_999, 365),
+        struct.pack("<dHBBBBB", 2, 0, 0, 0, 30, 2, 23) + struct.pack("<IH", 86_400_000, 0),
+    ]
+    lines, _ = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(b"".join(records))))))
+    times = ["2024-02-29T12:30:00.500", "1984-01-01T00:00:01", "1984-01-01", "1984-12-31T23:59:59.999"]
+    leap, second, first, last = (int(np.datetime64(text, "ns").astype(np.int64)) for text in times)
+    assert lines == [f"G[0],0,date={leap},time={second}", f"G[0],1000000000,date={first},time={last}", "G[0],2000000000"]
+
+
+@pytest.mark.parametrize(
+    ("channel", "reason"),
+    [
+        (cn("x", type=10, byte=8, bits=64), "bytes, not a number or text"),
+        (cn("x", type=15, byte=8, bits=64), "complex numbers"),
+        (cn("x", type=11, byte=8, bits=64), "MIME data"),
+        (cn("x", type=0, byte=8, bits=72), "whole number of 72 bits"),
+        (cn("x", type=4, byte=8, bits=24), "real number of 24 bits"),
+        (cn("x", 7, type=7, byte=8, bits=64), "channel type 7"),
+        (cn("x", type=99, byte=8, bits=8), "data type 99 is no number"),
+    ],
+)
+def test_what_gives_no_signal_is_listed_with_its_reason(channel: mdf.Block, reason: str) -> None:
+    group = cg(time_cn(), channel, cn("v", byte=8, bits=8), rows=2, size=16, name="G")
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(bytes(32))))))
+    assert len(lines) == 2
+    assert reason in recording.undecoded["G.x"]
+
+
+def test_names_of_signals_are_unique() -> None:
+    group = cg(time_cn(), *(cn(name, byte=8, bits=8) for name in ("v", "v", "t_ns", "v")), rows=1, size=9, name="G")
+    lines, _ = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(bytes(9))))))
+    assert lines == ["G[0],0,v=0,v#2=0,t_ns#2=0,v#3=0"] or lines == ["G[0],0,v=0,v#2=0,t_ns#2=0,v#2#3=0"]
+
+
+def test_more_signals_than_allowed_are_listed() -> None:
+    group = cg(time_cn(), *(cn(f"v{i}", byte=8, bits=8) for i in range(6)), rows=1, size=9, name="G")
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(bytes(9))))), Limits(max_signals=4))
+    assert lines == ["G[0],0,v0=0,v1=0,v2=0,v3=0"]
+    assert set(recording.undecoded) == {"G.v4", "G.v5"}
+
+
+def test_channels_that_lie_over_one_another_thousands_of_times_are_not_all_read() -> None:
+    group = cg(time_cn(bits=64), *(cn(f"v{i}", byte=8, bits=8, conversion=None, type=0) for i in range(3)), rows=1, size=9, name="G")
+    many = cg(cn("t", 3, sync=1), *(cn(f"v{i}", bits=1, conversion=cc(1, [0, 0.5])) for i in range(1200)), rows=1, size=1, name="M")
+    _, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(bytes(9))), dg(many, data=dt(b"\x01")))))
+    assert 500 < len(recording.streams[1].signals) < 600
+    assert recording.undecoded
+
+
+def test_limits_of_a_channel_are_those_of_its_signal() -> None:
+    channel = cn("v", byte=8, bits=8, flags=16)
+    channel.data = channel.data[:24] + struct.pack("<6d", 0, 0, -5, 120, 0, 0)
+    _, recording = read(MdfParser(), mdf.mdf(hd(dg(cg(time_cn(), channel, rows=1, size=9, name="G"), data=dt(bytes(9))))))
+    signal = recording.streams[0].signals[0]
+    assert (signal.minimum, signal.maximum) == (-5, 120)
+
+
+def test_different_texts_beyond_the_limit_are_left_out_and_told() -> None:
+    rows = 5000
+    group = cg(time_cn(), cn("s", type=7, byte=8, bits=64), rows=rows, size=16, name="G")
+    records = b"".join(struct.pack("<d8s", i, str(i).encode()) for i in range(rows))
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=dt(records)))))
+    assert len(lines) == rows
+    assert sum(",s=" in line for line in lines) == 4096
+    assert recording.problem_count == rows - 4096
+
+
+# --- what the file says of itself
+
+
+def event(kind: int, base: int, factor: float, name: str, *, sync: int = 1, span: int = 0, cause: int = 0) -> mdf.Block:
+    """u8 type, sync type, range type, cause, flags, 3 unused, u32 scopes, u16 attachments, u16 creator, i64 base, f64 factor."""
+    return mdf.Block(
+        "EV", [None, None, None, mdf.tx(name), None], struct.pack("<BBBBB3xIHHqd", kind, sync, span, cause, 0, 0, 0, 0, base, factor)
+    )
+
+
+def test_events_are_log_messages() -> None:
+    events = [
+        event(6, 1500, 1e-3, "here"),
+        event(1, 2, 1.0, "", cause=1),
+        event(5, 7, 1.0, "by angle", sync=2, span=1),
+        event(5, 1 << 62, 1e300, "never"),
+    ]
+    for block, following in pairwise(events):
+        block.links[0] = following
+    recording = Recording()
+    blocks = list(MdfParser().blocks(BytesSource(mdf.mdf(hd(measured(), events=events[0]))), recording))
+    messages = blocks[0]
+    assert isinstance(messages, MessageBlock)
+    assert [messages.text_of(i) for i in range(4)] == ["here", "recording interrupt (cause: error)", "by angle", "never"]
+    assert messages.t_ns.tolist() == [1_500_000_000, 2 * 10**9, NO_TIME, NO_TIME]
+    assert [recording.sources[number] for number in messages.source] == ["marker", "recording interrupt", "trigger begins", "trigger"]
+
+
+def test_comments_and_history_are_metadata() -> None:
+    comment = mdf.md(
+        "<HDcomment><TX>a &lt;drive&gt;</TX>"
+        "<common_properties><tree name='x'><e name='serial'>42</e></tree></common_properties></HDcomment>"
+    )
+    history = mdf.fh(mdf.md("<FHcomment><TX>made</TX><tool_id>tool</tool_id></FHcomment>"))
+    _, recording = read(MdfParser(), mdf.mdf(hd(measured(), comment=comment, history=[history])))
+    expected = {"comment": "a <drive>", "serial": "42", "history 1": "made", "history 1 tool id": "tool", "MDF version": "4.10"}
+    assert expected.items() <= recording.metadata.items()
+
+
+def test_no_entity_of_a_comment_is_ever_expanded() -> None:
+    bomb = "<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;'>]><HDcomment><TX>&b;</TX></HDcomment>"
+    _, recording = read(MdfParser(), mdf.mdf(hd(measured(), comment=mdf.md(bomb))))
+    assert "aaaa" not in recording.metadata.get("comment", "").replace("'aaaaaaaaaa'", "")
+
+
+# --- refusals
+
+
+def test_packed_logs_of_canedge_are_refused_by_name() -> None:
+    data = b"Generic File\0\0" + bytes(500)
+    assert detect(BytesSource(data, "x.MFC")).format == "mdf"
+    with pytest.raises(Unsupported, match=r"compressed or encrypted CANedge log"):
+        read(MdfParser(), data)
+
+
+@pytest.mark.parametrize(("text", "number", "shown"), [(b"3.30    ", 330, "3.30"), (b"2.14    ", 214, "2.14"), (b"3.00    ", 300, "3.00")])
+def test_older_versions_are_refused_by_number(text: bytes, number: int, shown: str) -> None:
+    data = bytearray(measured_file())
+    data[8:16] = text
+    data[28:30] = struct.pack("<H", number)
+    assert detect(BytesSource(bytes(data))).format == "mdf"
+    with pytest.raises(Unsupported, match=f"MDF version {shown}"):
+        read(MdfParser(), bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (b"MDF", Truncated, "needs 64 bytes, 3 are there"),
+        (measured_file()[:63], Truncated, "needs 64 bytes, 63 are there"),
+        (measured_file()[:64], Truncated, "the file ends at 64 at byte 64"),
+        (measured_file()[:100], Truncated, "HD block of 104 bytes ends behind the file"),
+        (measured_file()[:200], Truncated, "DG block of 64 bytes ends behind the file"),
+        (b"MDX" + measured_file()[3:], Corrupt, "no MDF signature at byte 0"),
+        (measured_file()[:64] + b"##DG" + measured_file()[68:], Corrupt, "DG block where HD must stand"),
+    ],
+)
+def test_a_file_of_which_nothing_can_be_read_is_refused(data: bytes, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read(MdfParser(), data)
+
+
+def test_metadata_behind_the_data_of_a_cut_file_are_missed() -> None:
+    group = measured(50)
+    data = mdf.mdf(hd(group), last=[group])
+    cut = data[: group.offset - 10]
+    with pytest.raises(Truncated, match=f"link leads to byte {group.offset}, the file ends at {len(cut)}"):
+        read(MdfParser(), cut)
+
+
+def test_groups_before_a_broken_link_are_read() -> None:
+    groups = [measured(3), measured(4), measured(5)]
+    data = bytearray(mdf.mdf(hd(*groups)))
+    struct.pack_into("<Q", data, groups[1].offset + 24, 1 << 40)
+    lines, recording = read(MdfParser(), bytes(data))
+    assert len(lines) == 7
+    assert recording.partial
