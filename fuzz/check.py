@@ -171,17 +171,21 @@ def encodable(texts: Iterable[str]) -> None:
         text.encode("utf-8")
 
 
-def text_of(parser: type[Parser], data: bytes, limits: Limits) -> dict[object, bytes]:
-    """The rows of frames, of messages and of each stream, up to where reading ended."""
+def text_of(parser: type[Parser], data: bytes, limits: Limits) -> list[bytes]:
+    """The rows of frames, of messages and of each stream, up to where reading ended; in which order streams begin does not count."""
     recording = Recording(format=parser.format, limits=limits)
     found: dict[object, bytes] = {}
+    end = b""
     try:
         for block in parser().blocks(BytesSource(data), recording, limits):
-            part = part_of(block)
-            found[part] = found.get(part, b"") + b"".join(rows([block], recording))
+            text = b"".join(rows([block], recording))
+            if isinstance(block, SampleBlock):
+                name = recording.streams[block.stream].name
+                text = text.replace(f"{name}[{block.stream}],".encode(), name.encode() + b",")
+            found[part_of(block)] = found.get(part_of(block), b"") + text
     except ParseError as error:
-        found["error"] = f"{error.code} {error}".encode()
-    return found
+        end = f"{error.code} {error}".encode()
+    return [*sorted(found.values()), end]
 
 
 def part_of(block: Block) -> object:

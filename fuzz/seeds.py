@@ -60,7 +60,7 @@ def write(name: str, folder: Path) -> int:
     from tests.parsers import regressions
 
     folder.mkdir(parents=True, exist_ok=True)
-    found = [*samples(name), *corpus_files().get(name, []), *regressions.cases(name).values()]
+    found = [*samples(name), *corpus_files().get(name, []), *regressions.cases(name).values(), *regressions.SEEDS.get(name, [])]
     for data in found:
         (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
     return len(found)

@@ -95,8 +95,9 @@ class Walk:
             self._first_error = error
 
     def _lose(self, error: ParseError, length: int) -> None:
-        """Marks bytes from the error's offset on as lost."""
-        self.recording.add_lost(error.offset or 0, length, error.reason)
+        """Marks bytes from the error's offset on as lost; what a compressed chunk holds may be longer than the file."""
+        begin = error.offset or 0
+        self.recording.add_lost(begin, min(length, self.source.size - begin), error.reason)
         self.note(error)
 
     def _recovered(self, offset: int) -> None:
