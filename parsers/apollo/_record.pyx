@@ -186,6 +186,7 @@ cdef class RecordScanner:
     cdef int64_t max_record
     cdef int64_t damage_at
     cdef int damage_reason
+    cdef int64_t refused_at  # where a message could not be read, so that it is not found again
     cdef int64_t skip_left
     cdef int64_t skip_at
     cdef int64_t body_end  # of the chunk body that is being walked, -1 outside
@@ -204,7 +205,7 @@ cdef class RecordScanner:
         self.top = top
         self.size = size
         self.max_record = max_record
-        self.damage_at = -1
+        self.damage_at = self.refused_at = -1
         self.body_end = -1 if top else size
 
     cdef void note(self, int64_t offset, int64_t length, int reason) noexcept nogil:
@@ -311,7 +312,7 @@ cdef class RecordScanner:
         cdef uint32_t word
         while at < end:
             if start[at] == NESTED:
-                if base + at != self.damage_at and self.likely_message(start, at, end, region):
+                if base + at != self.refused_at and self.likely_message(start, at, end, region):
                     return at
             elif start[at] <= CHANNEL and self.top and end - at > SECTION_HEAD:
                 memcpy(&word, start + at, 4)
@@ -383,17 +384,19 @@ cdef class RecordScanner:
                     self.messages.push(&message)
                     at = message.end
                 elif outcome == NEED:
-                    if window_end >= region or final:
-                        self.damaged(base + at, CUT)
-                        continue
-                    return at
+                    if window_end < region and not final:
+                        return at
+                    self.refused_at = base + at
+                    self.damaged(base + at, CUT)
                 elif outcome == TOO_LONG or outcome == BAD_TIME:
                     self.note(base + at, message.end - at, outcome)
                     self.skip(base + at, message.end - at)
                 elif self.orphans:
+                    self.refused_at = base + at
                     self.body_end = -1
                     self.orphans = False
                 else:
+                    self.refused_at = base + at
                     self.damaged(base + at, CUT if outcome == BEYOND and self.body_end > self.size else outcome)
                 continue
             if end - at < SECTION_HEAD + 4:
@@ -408,7 +411,6 @@ cdef class RecordScanner:
             if not self.possible(start, at, base, &kind, &size):
                 if kind != CHUNK_BODY or size > <uint64_t>0x7FFFFFFFFFFF:
                     self.damaged(base + at, CUT if 0 < kind <= CHANNEL and size < <uint64_t>0x7FFFFFFFFFFF else NO_SECTION)
-                    at += 1
                     continue
                 # Its messages are read as far as they go.
                 self.note(self.size, base + at + SECTION_HEAD + <int64_t>size - self.size, CUT)
