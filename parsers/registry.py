@@ -17,6 +17,8 @@ from parsers.mcap.reader import McapParser
 from parsers.mdf.reader import MdfParser
 from parsers.procstat.reader import ProcstatParser
 from parsers.rosbag.bag import RosbagParser
+from parsers.table.reader import CsvParser
+from parsers.textlog.textlog import TextlogParser
 from parsers.ulog.reader import UlogParser
 
 ENTRY_POINTS = "argus.parsers"
@@ -32,7 +34,9 @@ BUILT_IN: dict[str, type[Parser]] = {
     "apollo": ApolloParser,
     "ulog": UlogParser,
     "procstat": ProcstatParser,
+    "csv": CsvParser,
     "dlt": DltParser,
+    "textlog": TextlogParser,
 }
 
 
