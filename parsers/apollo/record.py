@@ -275,7 +275,7 @@ class RecordReader:
             self._lose(Truncated(f"the header says that the index begins at {header.index_position}, the file ends before", size), missing)
         elif header.index_position and not self._index_seen:
             self.recording.add_problem(min(header.index_position, size), "there is no index where the header says")
-        elif header.messages and header.messages != self.messages.total:
+        elif header.messages and header.messages != self.messages.total and not self.recording.lost:
             self.recording.add_problem(HEAD, f"the header counts {header.messages} messages, {self.messages.total} were read")
 
     # --- compressed chunks

@@ -234,7 +234,7 @@ class BagReader:
             self.recording.add_problem(min(position, size), told)
         elif self._in_index < connections:
             self.recording.add_problem(min(position, size), f"the bag header counts {connections} connections, the index has fewer")
-        elif self._counted != self.messages.total:
+        elif self._counted != self.messages.total and not self.recording.lost:
             told = f"the index counts {self._counted} messages, {self.messages.total} were read"
             self.recording.add_problem(min(position, size), told)
 

@@ -20,7 +20,7 @@ from tests.parsers.blocks import CORPUS
 MAKER = CORPUS / "tools" / "make_corrupt.py"
 MEMORY = 512 << 20
 LIMITS = SandboxLimits(memory=MEMORY, cpu_seconds=10, wall_seconds=10)
-PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "zero_length", "wrong_ext")
+PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "bag", "record_", "zero_length", "wrong_ext")
 
 needs_corpus = pytest.mark.skipif(not MAKER.is_file(), reason=f"no corpus of real logs at {CORPUS}; set ARGUS_CORPUS to its folder")
 
@@ -90,6 +90,8 @@ FRAMES: dict[str, int | None] = {
     "blf_inner_size_16_loop.blf": None,
     "ulg_bad_magic.ulg": None,
     "ulg_trunc_3bytes.ulg": None,
+    "bag_bad_magic.bag": None,
+    "bag_chunk_size_2GiB.bag": None,
     "wrong_ext_blf_as_mf4.mf4": 22,
     "wrong_ext_pdf_as_ulg.ulg": None,
     "wrong_ext_zip_as_dlt.dlt": None,
@@ -114,7 +116,10 @@ CLEAN = {
     "blf_container_size_0.blf",
     "blf_dlc_255.blf",
     "dlt_doubled.dlt",
+    "record_bad_magic.record",  # begins with zeros anyway
 }
+# Damage that only shows in what can be decoded: bits of a descriptor, in a format without checksums.
+UNDECODED = {"record_bitflips.record"}
 
 
 @needs_corpus
@@ -138,7 +143,9 @@ def test_a_damaged_file_is_refused_with_a_reason_or_read_and_flagged(folder: Pat
         assert outcome.frames == FRAMES[name]
     if name in MESSAGES:
         assert outcome.report["message_count"] == MESSAGES[name]
-    if name not in CLEAN and name != "wrong_ext_blf_as_mf4.mf4":
+    if name in UNDECODED:
+        assert outcome.report["undecoded"]
+    elif name not in CLEAN and name != "wrong_ext_blf_as_mf4.mf4":
         assert outcome.flagged, outcome.report
 
 
@@ -176,4 +183,25 @@ def test_kinds_of_candump_frames_are_told_apart(folder: Path) -> None:
     ],
 )
 def test_a_damaged_flight_gives_every_whole_row(folder: Path, name: str, samples: int) -> None:
+    assert Outcome(folder / name).report["samples"] == samples
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "samples"),
+    [
+        ("bag_unindexed.bag", 8637),
+        ("bag_trunc_minus1.bag", 8637),
+        ("bag_garbage_tail.bag", 8637),
+        ("bag_doubled.bag", 2 * 8637),
+        ("bagbz_garbage_tail.bag", 8637),
+        ("bagbz_doubled.bag", 2 * 8637),
+        ("record_trunc_half.record", 12),
+        ("record_trunc_minus1.record", 34),
+        ("record_garbage_tail.record", 34),
+        ("record_doubled.record", 2 * 34),
+        ("record_zero_hole.record", 33),
+    ],
+)
+def test_a_damaged_bag_or_record_gives_every_whole_message(folder: Path, name: str, samples: int) -> None:
     assert Outcome(folder / name).report["samples"] == samples
