@@ -84,6 +84,7 @@ class Walk:
         self._damage: tuple[int, str] | None = None
         self._crc = 0
         self._crc_at: int | None = offset  # None when bytes were passed over
+        self._summary_at = -1
         self.definitions.forget()
 
     # --- damage
@@ -260,13 +261,15 @@ class Walk:
         else:
             if opcode == records.DATA_END:
                 self._checksum(window, base, offset)
+            elif opcode == records.FOOTER:
+                self._checksum(window, base, min(end - 4, base + len(window)))  # all but the checksum itself
             self._describe(opcode, window[at + RECORD_HEAD : at + RECORD_HEAD + length].tobytes(), offset + RECORD_HEAD)
         if end > base + len(window) and opcode != records.CHUNK:
             self._crc_at = None
         return min(end, self.source.size)
 
-    def _describe(self, opcode: int, content: bytes, offset: int) -> None:
-        """A record that says something of others; one that does not fit is lost."""
+    def _describe(self, opcode: int, content: bytes, offset: int, chunk: _Chunk | None = None) -> None:
+        """A record that says something of others; one that does not fit is lost. `chunk` is the compressed one that it lies in."""
         fields = Fields(content, offset, records.NAMES[opcode])
         try:
             if opcode == records.HEADER:
@@ -281,15 +284,30 @@ class Walk:
                 self.definitions.add_schema(fields)
             elif opcode == records.CHANNEL and not self._data_end:
                 self.definitions.add_channel(fields)
-            elif opcode == records.DATA_END:
-                self._data_end = True
-                crc = fields.number(4)
-                if crc and self._crc_at is not None and crc != self._crc:
-                    self.note(Corrupt("checksum of the data section is wrong: something before this byte is not as it was written", offset))
-            elif opcode == records.FOOTER:
-                self._data_end = self._footer = True
+            elif opcode in (records.DATA_END, records.FOOTER):
+                self._end_section(opcode, fields, offset + len(content))
         except ParseError as error:
-            self._lose(error, max(0, offset + len(content) - (error.offset or 0)))
+            if chunk is not None:
+                error.offset = chunk.offset
+            self._lose(error, chunk.size if chunk is not None else max(0, offset + len(content) - (error.offset or 0)))
+
+    def _end_section(self, opcode: int, fields: Fields, end: int) -> None:
+        """The record that ends the data section, or the summary behind it; each has a checksum of its section."""
+        self._data_end = True
+        if opcode == records.DATA_END:
+            if self._differs(fields.number(4)):
+                self.note(Corrupt("checksum of the data section is wrong: something before this byte is not as it was written", end - 4))
+            self._crc, self._crc_at, self._summary_at = 0, end, end
+            return
+        self._footer = True
+        summary_at = fields.number(8)
+        fields.take(8)
+        if summary_at == self._summary_at and self._differs(fields.number(4)):
+            self.note(Corrupt("checksum of the summary is wrong", end - 4))
+
+    def _differs(self, crc: int) -> bool:
+        """Whether a checksum (0 when there is none) is not that of the bytes read."""
+        return crc != 0 and self._crc_at is not None and crc != self._crc
 
     def _attachment(self, offset: int, length: int) -> None:
         # u64 log time, u64 create time, name, media type, u64 length of the data, the data, u32 crc
@@ -327,9 +345,9 @@ class Walk:
         there = max(0, min(head.length, self.source.size - start))
         data = self._chunk_data(window, base, start, there)
         stored = head.compression == ""
-        declared = head.length if stored else min(head.inflated, self._budget + 1)
+        declared = head.length if stored else head.inflated
         cut = there < head.length
-        inflater = Inflater(head.compression, declared, offset, data, Region(self.source, start, there), cut)
+        inflater = Inflater(head.compression, declared, self._budget + 1, offset, data, Region(self.source, start, there), cut)
         yield from self._content(inflater, offset, size, start if stored else None)
         self._budget -= inflater.size
         if inflater.error is not None:
@@ -362,8 +380,8 @@ class Walk:
         final = False
         for piece in inflater.pieces(self.limits.max_inflated):
             window = np.frombuffer(tail + bytes(piece) if tail else piece, np.uint8)
-            left = max(inflater.declared - chunk.done, len(window))
-            final = chunk.done + len(window) >= inflater.declared
+            left = max(inflater.most - chunk.done, len(window))
+            final = chunk.done + len(window) >= inflater.most
             used = yield from self._walk_chunk(window, chunk, left, final)
             chunk.done += used
             tail = window[used:].tobytes()
@@ -394,17 +412,20 @@ class Walk:
                 else:
                     at += 1
             elif status == STATUS_RECORD:
-                self._record_inside(window, at, origin + at if chunk.start is not None else origin)
+                self._record_inside(window, at, origin, chunk)
                 self._inner.skip_record()
             elif status == STATUS_MORE:
                 return at
 
-    def _record_inside(self, window: Bytes, at: int, offset: int) -> None:
+    def _record_inside(self, window: Bytes, at: int, origin: int, chunk: _Chunk) -> None:
         opcode, length = self._inner.opcode, self._inner.record_length
+        stored = chunk.start is not None
         if opcode in (records.SCHEMA, records.CHANNEL):
-            self._describe(opcode, window[at + RECORD_HEAD : at + RECORD_HEAD + length].tobytes(), offset)
+            content = window[at + RECORD_HEAD : at + RECORD_HEAD + length].tobytes()
+            self._describe(opcode, content, origin + at + RECORD_HEAD, None if stored else chunk)
         elif opcode == records.CHUNK:
-            self._lose(Corrupt("a chunk inside a chunk is not read", offset), RECORD_HEAD + length)
+            error = Corrupt("a chunk inside a chunk is not read", origin + at if stored else chunk.offset)
+            self._lose(error, RECORD_HEAD + length if stored else chunk.size)
         else:
             self.recording.add_skipped(f"{records.NAMES[opcode]} record inside a chunk")
 
