@@ -132,6 +132,8 @@ cdef class DltScanner:
     cdef readonly int status
     cdef int64_t damage_at  # file offset where a damaged span began; -1 outside of one
     cdef int damage_reason
+    cdef int64_t lost_end  # where the last lost span ended, and why it was one
+    cdef int lost_reason
     cdef BadSpan bad[BAD_ROOM]
     cdef int bad_count
     cdef int64_t remarks[TEXT_REASONS]
@@ -154,6 +156,7 @@ cdef class DltScanner:
         self.layout = layout
         self.big_2 = big_2
         self.damage_at = -1
+        self.lost_end = -1
         for i in range(CACHED):
             self.cache[i].source = -1
         self.notes = []
@@ -165,20 +168,20 @@ cdef class DltScanner:
         self.bad[self.bad_count].length = length
         self.bad[self.bad_count].reason = reason
         self.bad_count += 1
+        self.lost_end = offset + length
+        self.lost_reason = reason
 
     cdef void damaged(self, int64_t offset, int reason) noexcept nogil:
         """Damage begins, or goes on from the span before."""
-        cdef BadSpan* last
         if self.damage_at >= 0:
             return
         self.damage_at = offset
         self.damage_reason = reason
-        if self.bad_count:
-            last = &self.bad[self.bad_count - 1]
-            if last.offset + last.length == offset:
-                self.damage_at = last.offset
-                self.damage_reason = last.reason
+        if offset == self.lost_end:
+            self.damage_reason = self.lost_reason
+            if self.bad_count:
                 self.bad_count -= 1
+                self.damage_at = self.bad[self.bad_count].offset
 
     cdef void recovered(self, int64_t offset) noexcept nogil:
         if self.damage_at >= 0:
@@ -274,10 +277,8 @@ cdef class DltScanner:
             elif size == NEED or end - at < size:
                 if not final:
                     return at
-                self.damaged(base + at, CUT)
                 found = self.find(start, at + 1, end, True)
-                if found >= 0:
-                    self.damage_reason = WRONG_LENGTH
+                self.damaged(base + at, WRONG_LENGTH if found >= 0 else CUT)
                 at = found if found >= 0 else end
                 self.recovered(base + at)
             else:

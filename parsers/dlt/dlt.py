@@ -10,7 +10,7 @@ import hashlib
 import mimetypes
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from parsers._core.messages import MessageColumns
@@ -201,7 +201,8 @@ def find_form(source: Source, limits: Limits = DEFAULT) -> Form:
     start = max(0, head.find(MAGICS[1])) if not raw else 0
     big = chain(head[start:], not raw, True) >= chain(head[start:], not raw, False)
     first: list[MessageHead] = []
-    for message in dlt_heads(source, limits, Form(not raw, True, 0, big)):
+    small = replace(limits, read_size=min(limits.read_size, _SAMPLE))
+    for message in dlt_heads(source, small, Form(not raw, True, 0, big)):
         first.append(message)
         if len(first) >= 1000 or message.offset > first[0].offset + _SAMPLE:
             break

@@ -185,6 +185,12 @@ cdef class TextScanner:
         last.reason = reason
         self.bad_count += 1
 
+    cdef void end_long_line(self, int64_t offset) noexcept nogil:
+        if self.long_from >= 0:
+            if offset > self.long_from:
+                self.note_lost(self.long_from, offset - self.long_from, TOO_LONG)
+            self.long_from = -1
+
     cdef int year_of(self, int month) noexcept nogil:
         """The year of a month without one: times go on over the new year, and single lines may come late."""
         cdef int year = self.year
@@ -321,6 +327,7 @@ cdef class TextScanner:
                 return at
             self.status = MORE
             if start + at == zero:
+                self.end_long_line(base + at * self.scale)
                 stop = at
                 while stop < end and start[stop] == 0:
                     stop += 1
@@ -341,8 +348,7 @@ cdef class TextScanner:
                 return at
             if self.long_from >= 0:
                 if newline != NULL or zero != NULL or final:
-                    self.note_lost(self.long_from, base + stop * self.scale - self.long_from, TOO_LONG)
-                    self.long_from = -1
+                    self.end_long_line(base + stop * self.scale)
                 at = next_line
                 continue
             line_end = stop
@@ -358,8 +364,7 @@ cdef class TextScanner:
             if cut:
                 self.long_from = base + (at + self.max_line) * self.scale
                 if newline != NULL or zero != NULL or final:
-                    self.note_lost(self.long_from, base + stop * self.scale - self.long_from, TOO_LONG)
-                    self.long_from = -1
+                    self.end_long_line(base + stop * self.scale)
             at = next_line
         return at
 
@@ -382,9 +387,7 @@ cdef class TextScanner:
 
     def end_of_file(self, int64_t size):
         """Completes the last message, and a line that was too long and never ended."""
-        if self.long_from >= 0:
-            self.note_lost(self.long_from, size - self.long_from, TOO_LONG)
-            self.long_from = -1
+        self.end_long_line(size)
         self.finish_message()
 
     def drain_bad(self):

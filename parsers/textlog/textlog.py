@@ -162,8 +162,8 @@ def _turns(scanner: TextScanner, source: Source, recording: Recording, limits: L
 
 def _drain(scanner: TextScanner, recording: Recording, size: int) -> None:
     for offset, length, reason in scanner.drain_bad():
-        offset = max(0, min(offset, size))
-        recording.add_lost(offset, max(0, min(length, size - offset)), reason)
+        offset = max(0, min(offset, size - 1))  # in UTF-16 it is only about right
+        recording.add_lost(offset, max(1, min(length, size - offset)), reason)
         recording.add_problem(offset, reason)
 
 
