@@ -97,6 +97,7 @@ class RosDecoder:
 
     def learn(self, sample: MessageBatch) -> None:
         """Gives each sequence as many signals as the longest of the sample has elements; up to twice as many when their number varies."""
+        self.needs_sample = False
         self._plan.measure(sample.data, sample.offset, sample.length)
         longest, varies = self._plan.longest_sequences()
         room = np.where(longest > 0, 1 << np.ceil(np.log2(np.maximum(longest, 1))).astype(np.int64), 0)
