@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 ROW_GROUP_ROWS = 65_536
 SPILL = 1 << 20
 
-ARROW_TYPES = {str(np.dtype(kind)): pa.from_numpy_dtype(kind) for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f8")}
+_KINDS = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f8")
+ARROW_TYPES = {str(np.dtype(kind)): pa.from_numpy_dtype(kind) for kind in _KINDS}
+_OF_DTYPE = {np.dtype(kind): pa.from_numpy_dtype(kind) for kind in _KINDS}
 
 
 class AppendFile:
@@ -78,15 +80,15 @@ class ParquetFile:
 
     def __init__(self, directory: int, name: str, schema: pa.Schema, *, delta: list[str], pruned: list[str]) -> None:
         self._sink = AppendFile(directory, name)
-        encoding = {field.name: "DELTA_BINARY_PACKED" if field.name in delta else "PLAIN" for field in schema}
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=False,
-            column_encoding=encoding,
+            column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),  # of the others the values as they are, as there is no dictionary
             write_statistics=pruned,
+            write_batch_size=ROW_GROUP_ROWS,
         )
         self.schema = schema
 
@@ -120,4 +122,4 @@ def to_arrow(values: NDArray[Any], mask: NDArray[np.uint8] | None = None) -> pa.
     bitmap = None
     if mask is not None:
         bitmap = pa.py_buffer(np.packbits(mask, bitorder="little"))
-    return pa.Array.from_buffers(ARROW_TYPES[values.dtype.name], len(values), [bitmap, pa.py_buffer(values)])
+    return pa.Array.from_buffers(_OF_DTYPE[values.dtype], len(values), [bitmap, pa.py_buffer(values)])
