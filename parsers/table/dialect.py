@@ -16,7 +16,7 @@ _MOST_LINES = 4000
 _MOST_JOINED = 20  # lines in one quoted cell
 _MOST_CELLS = 50_000  # sampled
 _FIRST_LINES = 300  # by which the delimiter is found
-_SHARE = 0.75  # of the lines that must have the same number of cells
+_SHARE = 0.6  # of the lines that must have the same number of cells
 _LONGEST_NAME = 200
 _MOST_COLUMNS = 16_384
 _COMMENTS = (b"#", b"//")
@@ -104,6 +104,13 @@ def split_cells(line: bytes, delimiter: int) -> list[bytes]:
 
 
 _QUOTED = re.compile(rb'"((?:[^"]|"")*)"')
+_OPENING = re.compile(rb'(?:^|[\t;|,])[ \t]*"')
+_CLOSED = re.compile(_OPENING.pattern + rb'(?:[^"]|"")*"')
+
+
+def _is_open(line: bytes) -> bool:
+    """Whether a cell that begins with a quote does not end; a quote within a cell is a character like others."""
+    return b'"' in line and _OPENING.search(_CLOSED.sub(b"", line)) is not None
 
 
 def rows_of(lines: Sequence[bytes], delimiter: int, columns: int) -> list[list[bytes]]:
@@ -123,7 +130,7 @@ def _lines(text: bytes, complete: bool) -> list[_Line]:
     at = 0
     while at < len(text) and len(lines) < _MOST_LINES:
         end = _line_end(text, at)
-        if text.count(b'"', at, end) % 2:
+        if _is_open(text[at:end]):
             end = _closed_end(text, at, end)
         if end == len(text) and not text.endswith(b"\n") and not complete and lines:
             break
@@ -145,7 +152,7 @@ def _closed_end(text: bytes, at: int, end: int) -> int:
     last = end
     for _ in range(_MOST_JOINED):
         last = _line_end(text, last)
-        if text.count(b'"', at, last) % 2 == 0:
+        if not _is_open(text[at:last]):
             return last
         if last == len(text):
             break

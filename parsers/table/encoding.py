@@ -6,8 +6,6 @@ import codecs
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from parsers.limits import KIB, Limits
 from parsers.source import Source
 
@@ -105,7 +103,6 @@ class Windows:
 
 
 def _units(text: bytes, unit: int) -> int:
-    """Characters of a piece of UTF-8; in UTF-16 those of four bytes are two."""
-    data = np.frombuffer(text, np.uint8)
-    count = int(np.count_nonzero((data & 0xC0) != 0x80))
-    return count + int(np.count_nonzero(data >= 0xF0)) if unit == 2 else count
+    """Characters of a piece of UTF-8; in UTF-16 those beyond the first plane are two."""
+    decoded = text.decode("utf-8", "replace")
+    return len(decoded) if unit == 1 else len(decoded.encode("utf-16-le", "replace")) // 2

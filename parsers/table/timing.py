@@ -13,7 +13,7 @@ Cells = Sequence[bytes]
 
 YEAR_FIRST, DAY_FIRST, MONTH_FIRST = 0, 1, 2
 _SHARE = 0.95  # of the sampled cells that must fit
-_NAMED_SHARE = 0.75  # of those of a column whose name says that it is the time: damaged rows cannot hide it
+_NAMED_SHARE = 0.5  # of those of a column whose name says that it is the time: damaged rows cannot hide it
 _PLACES = {"s": 9, "ms": 6, "us": 3, "ns": 0}
 _UNITS = {
     "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "sek": "s",
