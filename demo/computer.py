@@ -71,4 +71,4 @@ def write_cpu(path: Path, drive: Drive, start: datetime, seed: int) -> None:
 
 def _stamp(start: datetime, seconds: float) -> str:
     at = (start + timedelta(seconds=seconds)).astimezone(UTC)
-    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}"
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"

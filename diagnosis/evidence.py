@@ -88,10 +88,21 @@ class Evidence:
         """Name -> entry of `streams`."""
         return {stream["name"]: stream for stream in self.streams}
 
-    def file_at(self, t_ns: int) -> str | None:
-        """The last file that was recording at this time; None when there is none."""
+    @cached_property
+    def _files_of(self) -> dict[str, set[str]]:
+        """Stream -> the files that it is in."""
+        files: dict[str, set[str]] = {}
+        for signal in self.signals:
+            files.setdefault(signal["stream"], set()).update(signal["files"])
+        return files
+
+    def file_at(self, t_ns: int, stream: str = "") -> str | None:
+        """The last file that was recording at this time, of those that have the stream; None when there is none."""
+        among = self._files_of.get(stream)
         found = None
         for file in self.statistics["files"]:
+            if among and file["id"] not in among:
+                continue
             if file["first_ns"] is not None and file["first_ns"] <= t_ns <= file["last_ns"]:
                 found = file["id"]
         return found

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from diagnosis.evidence import Evidence, FileFact, Json
-from diagnosis.findings import ERROR, INFO, WARNING, FoundFinding, percent, plural, shortened
+from diagnosis.findings import ERROR, INFO, WARNING, FoundFinding, listed, percent, plural, shortened
 
 RULE = "damaged"
-VERSION = "1"
+VERSION = "2"
 TITLE = "files that could not be read in full"
 
 LONGEST_REASON = 250
@@ -62,7 +62,7 @@ def _partial(file: Json) -> FoundFinding:
     amount = " and ".join(parts) or "parts of it could not be read"
     return FoundFinding(
         WARNING,
-        f"{name} is damaged: {amount}; {file['frames']} frames were read.{cause}",
+        f"{name} is damaged: {amount}; {_contents(file)} read.{cause}",
         "What was read is in the results. Upload the file again if the vehicle has it whole; check the logger's supply and storage.",
         file_id=file["id"],
         from_ns=file["first_ns"],
@@ -72,13 +72,20 @@ def _partial(file: Json) -> FoundFinding:
     )
 
 
+def _contents(file: Json) -> str:
+    """What was read of the file nevertheless."""
+    kinds = (("frames", "frame"), ("samples", "sample"), ("messages", "log message"))
+    read = [plural(file[kind], word) for kind, word in kinds if file.get(kind)] or ["0 frames"]
+    return f"{listed(read)} {'was' if read == ['1 frame'] else 'were'}"
+
+
 def _problems(file: Json) -> FoundFinding:
     problems = file["problems"]
     cause = f" First at byte {problems[0]['offset']}: {shortened(problems[0]['reason'], LONGEST_REASON)}." if problems else ""
     return FoundFinding(
         INFO,
-        f"{plural(file['problem_count'], 'record')} of {shortened(file['name'], LONGEST_NAME)} could not be read.{cause}",
-        "Nothing to do if they are few; else check the software of the logger.",
+        f"{shortened(file['name'], LONGEST_NAME)} was read with {plural(file['problem_count'], 'doubt')}.{cause}",
+        "Nothing to do if there are few; else check the software of the logger.",
         file_id=file["id"],
         from_ns=file["first_ns"],
         to_ns=file["last_ns"],

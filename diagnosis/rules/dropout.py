@@ -150,7 +150,7 @@ def _gaps(evidence: Evidence, stream: Json, known: Sequence[Span]) -> Iterator[F
         f"{stream['name']} was missing {times(count)}, for {more}{length(total)} altogether ({percent(share)} of its time, "
         f"{length(longest[1] - longest[0])} at the longest), while other messages came. It is sent every {length(stream['period_ns'])}.",
         "Check the wiring, plugs and supply of the control unit that sends it; look at what else happened at the times of the gaps.",
-        file_id=evidence.file_at(longest[0]),
+        file_id=evidence.file_at(longest[0], stream["name"]),
         stream=stream["name"],
         from_ns=min(start for start, _ in spans),
         to_ns=max(end for _, end in spans),
@@ -179,7 +179,7 @@ def _ended_early(evidence: Evidence, of_bus: Sequence[Json]) -> Iterator[FoundFi
             f"{stream['name']} stopped {length(end - stream['last_ns'])} before the end of the recording, "
             f"while {listed(sorted(other['name'] for other in of_bus if other not in stopped), 3)} went on.",
             "Check whether its control unit lost its supply or reset; look for fault codes of the units that need this message.",
-            file_id=evidence.file_at(stream["last_ns"]),
+            file_id=evidence.file_at(stream["last_ns"], stream["name"]),
             stream=stream["name"],
             from_ns=stream["last_ns"],
             to_ns=end,

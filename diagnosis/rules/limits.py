@@ -142,7 +142,7 @@ def _finding(
         severity,
         sentence,
         action,
-        file_id=evidence.file_at(episodes.extreme_at_ns),
+        file_id=evidence.file_at(episodes.extreme_at_ns, entry["stream"]),
         stream=entry["stream"],
         signal=entry["signal"],
         from_ns=episodes.first_ns,

@@ -224,7 +224,7 @@ def _finding(evidence: Evidence, shape: Shape, judged: Sequence[tuple[Json, list
         f"{entry['signal']} stood still at {number(longest['value'], entry['unit'])} for {span}{often} "
         f"while {listed(siblings, 4)} moved as if it should have followed.",
         f"Check the sensor of {entry['signal']}, its plug and its wiring; compare it with {listed(siblings, 4)} in the plot.",
-        file_id=evidence.file_at(longest["from_ns"]),
+        file_id=evidence.file_at(longest["from_ns"], entry["stream"]),
         stream=entry["stream"],
         signal=entry["signal"],
         from_ns=min(stretch["from_ns"] for stretch, _ in judged),

@@ -59,7 +59,7 @@ class Case:
         longest = max((int(runs.length_ns.max()) for runs in find_runs([(t_ns, values)], gap_ns)), default=None)
         entry = {"stream": stream, "message": stream, "channel": "1", "signal": name, "unit": unit, "kind": "float", "choices": None}
         entry |= {"minimum": None, "maximum": None, "count": len(values), "min": values.min(), "max": values.max()}
-        entry |= {"longest_constant_ns": longest, **declared}
+        entry |= {"longest_constant_ns": longest, "files": [], **declared}
         self.signals.append(entry)
         return entry
 

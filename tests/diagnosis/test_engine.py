@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diagnosis.engine import MAX_PER_RULE, RULES, FoundFinding, Rule, diagnose
 from diagnosis.findings import CRITICAL, ERROR, INFO, SEVERITIES, WARNING
 from diagnosis.models import Finding, FindingSeverity
-from tests.diagnosis.cases import Case
+from tests.diagnosis.cases import SECOND, START, Case
 
 
 def rule(name: str, *findings: FoundFinding, raises: Exception | None = None) -> Rule:
@@ -118,3 +119,15 @@ def test_every_rule_is_explained() -> None:
     text = (Path(__file__).parents[2] / "docs" / "rules.md").read_text()
     headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert headings == [entry.id for entry in RULES]
+
+
+def test_a_moment_of_a_stream_lies_in_a_file_that_has_the_stream() -> None:
+    case = Case()
+    case.file("bus")
+    case.file("computer")
+    case.signal("Engine", "Speed", np.arange(10) * SECOND + START, np.arange(10), files=["id-bus"])
+    evidence = case.evidence()
+    assert evidence.file_at(START + SECOND) == "id-computer"
+    assert evidence.file_at(START + SECOND, "Engine") == "id-bus"
+    assert evidence.file_at(START + SECOND, "unknown") == "id-computer"
+    assert evidence.file_at(START - SECOND, "Engine") is None

@@ -57,7 +57,7 @@ def test_single_unreadable_records_are_for_information() -> None:
     case.file("drive.log", problem_count=2, problems=[{"offset": 17, "reason": "not a number"}])
     (finding,) = found(case)
     assert (finding.severity, finding.count) == (INFO, 2)
-    assert finding.sentence == "2 records of drive.log could not be read. First at byte 17: not a number."
+    assert finding.sentence == "drive.log was read with 2 doubts. First at byte 17: not a number."
 
 
 def test_a_long_name_leaves_room_for_the_reason() -> None:
