@@ -288,7 +288,7 @@ class Walk:
                 self._end_section(opcode, fields, offset + len(content))
         except ParseError as error:
             if chunk is not None:
-                error.offset = chunk.offset
+                error = type(error)(error.reason, chunk.offset)
             self._lose(error, chunk.size if chunk is not None else max(0, offset + len(content) - (error.offset or 0)))
 
     def _end_section(self, opcode: int, fields: Fields, end: int) -> None:

@@ -135,6 +135,8 @@ cdef class JsonTree(KeyTree):
 
     cdef inline int32_t element_of(self, int32_t parent, int64_t number) noexcept nogil:
         cdef int32_t guess = self.nodes[parent].guess
+        if not self.learning and number >= self.nodes[parent].most:
+            return -1
         if guess >= 0 and self.nodes[guess].key_length == -1 and self.nodes[guess].key == number:
             self.nodes[parent].guess = self.nodes[guess].next
             return guess
@@ -403,7 +405,7 @@ cdef class JsonTree(KeyTree):
         self.touched = True
         self.out[column].ints[self.row] = number
         self.out[column].mask[self.row] = 1
-        if number > self.nodes[index].most:
+        if self.nodes[index].most >= 0 and number > self.nodes[index].most:
             self.nodes[index].late += number - self.nodes[index].most
         return READ
 
@@ -441,7 +443,7 @@ cdef class JsonTree(KeyTree):
         self.column_count = max(self.column_count, column + 1)
 
     def assign_length(self, int32_t index, int32_t column, int32_t most):
-        """Gives an array the column of its length; `most` elements have columns. Ends the learning."""
+        """Gives an array the column of its length; `most` elements have columns, -1: none is wanted. Ends the learning."""
         self.learning = False
         self.nodes[index].length_column = column
         self.nodes[index].most = most
@@ -494,6 +496,9 @@ cdef class JsonTree(KeyTree):
         if self.touched:
             for i in range(self.column_count):
                 self.out[i].mask[self.row] = 0
+                if self.out[i].lengths != NULL:  # its text is not kept, and the row goes to the next message
+                    self.out[i].offsets[self.row] = 0
+                    self.out[i].lengths[self.row] = 0
 
     cdef finish_masks(self, list kinds, list masks):
         """Cuts the masks to the rows; one that is all ones becomes None. A time needs its seconds and its nanoseconds."""

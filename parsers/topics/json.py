@@ -55,6 +55,7 @@ class JsonDecoder:
         self._kinds: list[int] = []
         self._left_out: dict[str, str] = {}
         self._names: dict[int, str] = {}
+        self._silent: set[int] = set()  # nodes whose values are left out for a reason that is told once
         self._items: dict[int, Any] = {}  # array -> schema of its elements
         self._whole: set[int] = set()  # nodes that the schema calls integer
         self._blobs: set[int] = set()
@@ -133,17 +134,19 @@ class JsonDecoder:
             self._names[index] = own
             if len(own) > _MAX_PATH:
                 self._left_out[own[:100]] = f"its name is longer than {_MAX_PATH} characters"
+                self._silent.add(index)
                 continue
             if self._give_time(own, nodes, below, taken):
                 continue
             self._give_scalar(index, own, seen, taken)
             few = most <= self._limits.max_array
             if seen & SEEN["array"]:
-                self._give_length(index, own, most if few else 0, taken)
+                self._give_length(index, own, most if few else -1, taken)
                 if not few:
                     self._left_out[own] = f"arrays of more than {self._limits.max_array} elements: only their length is kept"
             if seen & SEEN["deep"]:
                 self._left_out[own] = "nested too deeply"
+                self._silent.add(index)
             for child in reversed(below):
                 key = nodes[child][1]
                 if isinstance(key, str):
@@ -169,6 +172,7 @@ class JsonDecoder:
             kind = COLUMN_BOOL
         elif index in self._blobs or seen & SEEN["blob"]:
             self._left_out[name] = "binary data as text"
+            self._silent.add(index)
             return
         elif seen & SEEN["text"]:
             kind = COLUMN_TEXT
@@ -177,11 +181,15 @@ class JsonDecoder:
         column = self._add(name, kind, taken)
         if column >= 0:
             self._tree.assign(index, kind, column)
+        else:
+            self._silent.add(index)
 
     def _give_length(self, index: int, name: str, most: int, taken: set[str]) -> None:
         column = self._add(f"{name}.length", COLUMN_INT, taken)
         if column >= 0:
             self._tree.assign_length(index, column, most)
+        else:
+            self._silent.add(index)
 
     def _give_time(self, name: str, nodes: list[Node], below: list[int], taken: set[str]) -> bool:
         """Whether the node is a time: whole seconds and nanoseconds, and nothing else."""
@@ -191,7 +199,9 @@ class JsonDecoder:
         if any(nodes[child][2] & SEEN["fraction"] for child in below):
             return False
         column = self._add(name, COLUMN_SECONDS, taken, "ns")
-        if column >= 0:
+        if column < 0:
+            self._silent.update(below)
+        else:
             for key, child in fields.items():
                 self._tree.assign(child, COLUMN_NANOSECONDS if key.startswith("n") else COLUMN_SECONDS, column)
                 self._names[child] = f"{name}.{key}"
@@ -217,11 +227,11 @@ class JsonDecoder:
         """Fields that give no signal, or not all of their values, and why."""
         found = dict(self._left_out)
         nodes: list[Node] = self._tree.describe()
-        for index, (parent, key, _, most, late) in enumerate(nodes):
-            if not late:
+        for index, (parent, key, seen, most, late) in enumerate(nodes):
+            if not late or index in self._silent:
                 continue
             name = self._names.get(index) or _path(self._names.get(parent, ""), key)
-            if index in self._names and most:
+            if index in self._names and seen & SEEN["array"]:
                 found.setdefault(name, f"{late} elements beyond the {most} of the first messages")
             else:
                 found.setdefault(name, f"{late} values of a kind, or under a key, that the first messages do not have")

@@ -80,8 +80,8 @@ class Types:
         self.messages: dict[str, MessageType] = {}
         self.enums: dict[str, dict[int, str]] = {}
         for file in files:
-            implicit = file.syntax == "proto3" or file.options.features.field_presence == file.options.features.IMPLICIT
-            self._take(file.package, list(file.message_type), list(file.enum_type), implicit)
+            implicit = _text(file.syntax) == "proto3" or file.options.features.field_presence == file.options.features.IMPLICIT
+            self._take(_text(file.package), list(file.message_type), list(file.enum_type), implicit)
 
     def _take(self, package: str, messages: list[DescriptorProto], enums: list[EnumDescriptorProto], implicit: bool) -> None:
         waiting = [(package, messages, enums)]
@@ -90,12 +90,17 @@ class Types:
             for enum in enums:
                 values: dict[int, str] = {}
                 for value in enum.value:
-                    values.setdefault(value.number, value.name)
-                self.enums[_join(prefix, enum.name)] = values
+                    values.setdefault(value.number, _text(value.name))
+                self.enums[_join(prefix, _text(enum.name))] = values
             for message in messages:
-                name = _join(prefix, message.name)
+                name = _join(prefix, _text(message.name))
                 self.messages[name] = MessageType(name, message, implicit)
                 waiting.append((name, list(message.nested_type), list(message.enum_type)))
+
+
+def _text(value: str | bytes) -> str:
+    """A text of a descriptor; the library gives bytes for what is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
 
 
 def _join(prefix: str, name: str) -> str:
@@ -156,10 +161,11 @@ class ProtobufDecoder:
         above = (*above, message.name)
         for proto in sorted(message.proto.field, key=lambda proto: proto.number):
             self._count += 1
-            name = f"{path}.{proto.name}" if path else proto.name
+            own = _text(proto.name)
+            name = f"{path}.{own}" if path else own
             repeated = proto.label == _F.LABEL_REPEATED
             oneof = proto.oneof_index if proto.HasField("oneof_index") and not proto.proto3_optional else -1
-            made = _Field(proto.name, proto.number, proto.type, repeated, self._default(proto, message), oneof)
+            made = _Field(own, proto.number, proto.type, repeated, self._default(proto, message), oneof)
             reason = self._fill(made, proto, name, above)
             if reason:
                 self._left_out[name[:_MAX_NAME]] = reason
@@ -179,12 +185,12 @@ class ProtobufDecoder:
         if self._count > _FIELDS_PER_SIGNAL * self._limits.max_signals or len(path) > _MAX_NAME:
             return "the message has too many fields"
         if proto.type == _F.TYPE_ENUM:
-            made.choices = self._types.enums.get(proto.type_name.removeprefix("."), {})
+            made.choices = self._types.enums.get(_text(proto.type_name).removeprefix("."), {})
         if proto.type == _F.TYPE_GROUP or proto.options.features.message_encoding == proto.options.features.DELIMITED:
             return "a group"
         if proto.type != _F.TYPE_MESSAGE:
             return "" if proto.type in _STORAGE or proto.type == _F.TYPE_STRING else f"field type {proto.type}"
-        name = proto.type_name.removeprefix(".")
+        name = _text(proto.type_name).removeprefix(".")
         if name in _TIMES:
             made.kind = KIND_TIME
             return ""
