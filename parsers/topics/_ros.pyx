@@ -159,7 +159,7 @@ cdef class Plan:
     cdef int32_t op_count
     cdef Py_ssize_t column_count
     cdef object table  # owns ops
-    cdef list kinds  # numpy type of each column, int64 for texts
+    cdef list kinds  # of each column what makes it and its type, int64 for texts
     cdef list masked  # columns that may have no value
     cdef uint8_t* is_text
     cdef uint8_t** columns
@@ -185,7 +185,7 @@ cdef class Plan:
         self.op_count = <int32_t>ops.shape[0]
         self.ops = <Op*>&ops[0, 0] if self.op_count else NULL
         self.column_count = len(kinds)
-        self.kinds = [np.dtype(kind or np.int64) for kind in kinds]
+        self.kinds = [(np.zeros if may_miss else np.empty, np.dtype(kind or np.int64)) for kind, may_miss in zip(kinds, optional)]
         self.masked = [i for i in range(len(optional)) if optional[i]]
         self.cdr = cdr
         self.most_tail = (CDR_TAIL - 1 if cdr else 0) if whole else 0x7FFFFFFFFFFFFFFF
@@ -452,8 +452,9 @@ cdef class Plan:
         check_messages(data, offset, length)
         if t_ns.shape[0] != n:
             raise ValueError("times and messages differ in number")
-        columns = [np.empty(n, kind) for kind in self.kinds]
-        lengths = [np.empty(n, np.int64) if self.is_text[i] else None for i in range(self.column_count)]
+        # Where a row may have no value, zeros stand: a text that is not there must still lie in the buffer.
+        columns = [make(n, kind) for make, kind in self.kinds]
+        lengths = [make(n, np.int64) if self.is_text[i] else None for i, (make, _) in enumerate(self.kinds)]
         masks = [None] * self.column_count
         mask_buffer = np.zeros((len(self.masked), n), np.uint8)
         times = np.empty(n, np.int64)

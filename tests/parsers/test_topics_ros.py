@@ -187,6 +187,15 @@ class TestRos1:
         }
         assert rows[1] == {"rows.length": 0, "end": 4}
 
+    def test_texts_that_are_not_there_lie_in_the_buffer_all_the_same(self) -> None:
+        one = decoder("string[] names")
+        data = batch(*(struct.pack("<I", n) + text("ab") * n for n in (3, 0) * 50))
+        one.learn(data)
+        for column in one.decode(data).columns[1:]:
+            assert isinstance(column, TextSpans)
+            assert column.offset.min() >= 0
+            assert (column.offset + column.length).max() <= len(column.data)
+
     def test_elements_that_the_first_messages_do_not_have_are_listed(self) -> None:
         one = decoder("int8[] v")
         one.learn(batch(text("a")))
