@@ -24,6 +24,7 @@ cdef enum:
     CHAIN = 12  # records that must follow each other before damaged data are trusted again
     CHAIN_AT_END = 3  # the same where the data end earlier
     LONGEST_IN_CHAIN = 65536
+    BREAK = 3
     LOOK_BACK = 4096  # records among which the last of each group is looked for
     BACK = 86400  # a second is this part of a day; records of one group may stand so far out of order
     LENGTH = 4  # a value of variable length stands behind its length, u32
@@ -216,6 +217,61 @@ cdef class RecordWalker:
                     group.last = time_of(group, data + self.position_of[i])
             i -= 1
 
+    def last_long(self):
+        """Where the length of the record found last stands, when it is one of variable length; -1 when it is not."""
+        if not self.count or self.groups[self.group_of[self.count - 1]].size >= 0:
+            return -1
+        return self.position_of[self.count - 1]
+
+    def first_break(self, const uint8_t[::1] data not None, int rows_of, int values_of, int64_t offset, int size, bint behind, int64_t begin):
+        """The first of the records found from which on the rows of group `rows_of` name other values than theirs; -1 when all name theirs.
+
+        A row and its value of group `values_of` stand next to each other, the value `behind` or in front; the first value found has the
+        place `begin`. A single row that is wrong is no break, only BREAK rows that are wrong by as much.
+        """
+        cdef Py_ssize_t i
+        cdef int64_t at, place = begin, last = -1, wrong = 0, by = 0, first = -1
+        cdef uint64_t named
+        cdef uint32_t length
+        if not 1 <= size <= 8 or offset < 0 or not 0 <= rows_of < self.group_count or self.groups[rows_of].size < offset + size:
+            raise ValueError("a field outside of its record")
+        if self.groups[values_of].size >= 0:
+            raise ValueError("not a group of variable length")
+        with nogil:
+            for i in range(self.count):
+                at = self.position_of[i]
+                if self.group_of[i] == values_of:
+                    memcpy(&length, &data[at], LENGTH)
+                    last = place
+                    place += LENGTH + <int64_t>length
+                elif self.group_of[i] == rows_of:
+                    if not behind and last < 0:
+                        continue
+                    named = 0
+                    memcpy(&named, &data[at + offset], <size_t>size)
+                    at = <int64_t>named - (place if behind else last)
+                    if at == 0:
+                        wrong = 0
+                        continue
+                    if wrong == 0 or at != by:
+                        wrong, by, first = 0, at, i
+                    wrong += 1
+                    if wrong == BREAK:
+                        break
+        return first if wrong == BREAK else -1
+
+    def cut(self, Py_ssize_t count):
+        """Forgets the records found but the first ones; returns where the first forgotten one stands in the data, its id included."""
+        if not 0 <= count < self.count:
+            raise ValueError("so many records were not found")
+        self.count = count
+        return self.position_of[count] - self.id_size
+
+    def drop_last(self):
+        """Forgets the record found last."""
+        if self.count:
+            self.count -= 1
+
     def found(self):
         """Of the records found last, group by group: (number of the group, where in the data its records begin, behind their ids)."""
         groups = self.group_array[: self.count]
@@ -229,7 +285,7 @@ cdef class RecordWalker:
         cuts = np.flatnonzero(np.diff(groups)) + 1
         return [(int(part[0]), where) for part, where in zip(np.split(groups, cuts), np.split(positions, cuts))]
 
-    cdef bint follows(self, const uint8_t* data, int64_t at, int64_t end, bint any_seen, bint final) noexcept nogil:
+    cdef bint follows(self, const uint8_t* data, int64_t at, int64_t end, bint any_seen, bint any_timed, bint final) noexcept nogil:
         """Whether records follow each other from `at` on: known ids, and times that go on from the last one without standing still.
 
         The records of a group have one size, so a byte that is always the same may look like their id; only time tells them apart.
@@ -242,7 +298,7 @@ cdef class RecordWalker:
             behind = self.step(data, at, end, &group, LONGEST_IN_CHAIN)
             if behind < 0:
                 # Data that end in the middle of a record, or together with one, cannot show more.
-                return links >= CHAIN_AT_END and behind == -1 - S_MORE and (not final or at == end)
+                return (links >= CHAIN_AT_END and behind == -1 - S_MORE and (timed >= 0 or not any_timed) and (not final or at == end))
             known = &self.groups[group]
             if any_seen and not known.seen:
                 return False
@@ -261,7 +317,7 @@ cdef class RecordWalker:
                     return False
             links += 1
             at = behind
-        return timed < 0 or first != last or links < CHAIN
+        return first != last if timed >= 0 else not any_timed
 
     def resume(self, const uint8_t[::1] data not None, Py_ssize_t at, bint final):
         """The first byte from `at` on where records follow each other again; -1 when there is none in these data.
@@ -270,13 +326,15 @@ cdef class RecordWalker:
         """
         cdef int64_t end = data.shape[0]
         cdef int i
-        cdef bint any_seen = False
+        cdef bint any_seen = False, any_timed = False
         for i in range(self.group_count):
             any_seen = any_seen or self.groups[i].seen
+        for i in range(self.group_count):
+            any_timed = any_timed or (self.groups[i].time_size > 0 and (self.groups[i].seen or not any_seen))
         if at < 0 or at >= end:
             return -1
         with nogil:
-            while at < end and not self.follows(&data[0], at, end, any_seen, final):
+            while at < end and not self.follows(&data[0], at, end, any_seen, any_timed, final):
                 at += 1
         return at if at < end else -1
 
@@ -307,6 +365,22 @@ def spans(const uint64_t[::1] offsets not None, Py_ssize_t first, const uint8_t[
             lengths[i] = length
             i += 1
     return i
+
+
+def words(const uint8_t[::1] data not None, const int64_t[::1] positions not None, int64_t offset, int size):
+    """Whole numbers of `size` bytes (1 to 8) that stand `offset` bytes behind each position (uint64)."""
+    cdef Py_ssize_t i
+    cdef int64_t at
+    result = np.zeros(positions.shape[0], np.uint64)
+    cdef uint64_t[::1] out = result
+    if not 1 <= size <= 8:
+        raise ValueError("a number has 1 to 8 bytes")
+    for i in range(positions.shape[0]):
+        at = positions[i] + offset
+        if at < 0 or at > data.shape[0] - size:
+            raise ValueError("a number outside of its data")
+        memcpy(&out[i], &data[at], <size_t>size)
+    return result
 
 
 def collect(const uint8_t[::1] data not None, const int64_t[::1] positions not None):

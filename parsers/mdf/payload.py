@@ -116,6 +116,7 @@ class CollectedData:
     def __init__(self, paired: bool) -> None:
         self.paired = paired
         self.shared = False
+        self.broken = False  # values are lost, and nobody knows yet where the next ones belong
         self.missing = 0
         self._new: list[NDArray[np.uint8]] = []
         self._data: NDArray[np.uint8] = np.empty(0, np.uint8)
@@ -126,6 +127,17 @@ class CollectedData:
     def size(self) -> int:
         """Bytes that are kept."""
         return len(self._data) + sum(map(len, self._new))
+
+    @property
+    def end(self) -> int:
+        """The place of the next value in the stream of all."""
+        return self._base + self.size
+
+    def restart(self, place: int) -> None:
+        """Goes on at that place of the stream; what is kept is forgotten."""
+        self._new.clear()
+        self._data = np.empty(0, np.uint8)
+        self._base = self._next = place
 
     def append(self, values: NDArray[np.uint8]) -> None:
         """Takes further values, each behind its length."""
@@ -173,7 +185,4 @@ class CollectedData:
 
     def forget(self) -> None:
         """Drops everything: no row will ask for it."""
-        self._base += self.size
-        self._next = self._base
-        self._new.clear()
-        self._data = np.empty(0, np.uint8)
+        self.restart(self.end)

@@ -12,6 +12,7 @@ from parsers.errors import Corrupt, ParseError, Truncated
 from parsers.limits import MIB
 from parsers.mdf._demux import FULL, TOO_LONG, UNKNOWN, RecordWalker, collect
 from parsers.mdf._records import RecordColumns
+from parsers.mdf.anchor import Anchor
 from parsers.mdf.chain import Chain, Window
 from parsers.mdf.fields import Field, Fields, Unreadable
 from parsers.mdf.frames import Channels, FrameGroup, Frames, frame_kind, in_blocks, other_bus
@@ -25,6 +26,7 @@ _MOST_WAITING = 64 * MIB  # bytes of the rows of all groups that are no blocks y
 _FIRST_ROWS = 64
 _WALK = 65_536
 _RESUME_KEPT = 4096
+_MOST_ENDS = 100  # times that the end of the data is looked at anew
 
 
 class Member:
@@ -38,6 +40,7 @@ class Member:
         self.capacity = capacity
         self.rows = 0
         self._given = 0
+        self.fields = fields
         self.time = time_field(use.time, fields) if isinstance(use, SampleGroup | FrameGroup) else None
         rows = min(_FIRST_ROWS, capacity) if isinstance(use, SampleGroup | FrameGroup) else 1
         self._columns = RecordColumns(fields, 0 if group.is_vlsd else group.record_size, rows)
@@ -85,6 +88,12 @@ class Member:
             count = min(count, payload.ready(offsets))
         return count
 
+    def offset_field(self, data: CollectedData) -> tuple[int, int] | None:
+        """Where its records name the values of a VLSD group, and the bytes of that; None when they do not."""
+        payloads = self.use.payloads if isinstance(self.use, SampleGroup | FrameGroup) else []
+        found = next((self.fields[slot[1]] for slot, _, payload in payloads if payload is data), None)
+        return None if found is None else (found[1], found[2])
+
     def take(self, count: int) -> Rows:
         """The first rows, taken out of the columns."""
         rows = Rows([self._columns.take(count, self._columns.capacity)], self._given, count)
@@ -101,14 +110,17 @@ class UnsortedGroup:
     def __init__(self, state: State, chain: Chain, id_size: int, members: list[Member]) -> None:
         self.state = state
         self.chain = chain
+        self.id_size = id_size
         self.members = members
         self.frame_members = [member for member in members if isinstance(member.use, FrameGroup)]
         sizes = [(member.group.record_id, -1 if member.group.is_vlsd else member.group.record_size, member.time) for member in members]
         room = min(_WALK, state.limits.block_frames) if self.frame_members else _WALK
         self.walker = RecordWalker(id_size, sizes, state.limits.max_record_length, room)
+        self.anchors = list(_anchors(members))
         self._tail = b""
         self._tail_offset = 0
         self._damage: ParseError | None = None  # whose end has not been found yet
+        self._swallowed: int | None = None  # where records seem to be missing
         self._held = 0
         self._end = 0
 
@@ -122,10 +134,14 @@ class UnsortedGroup:
             self._end = window.offset + len(window.data) if window.exact else window.offset
             if not (yield from self._walk(window)):
                 break
+        for _ in range(_MOST_ENDS):
+            if not self._tail or self._damage is not None:
+                break
+            # Perhaps a length that lies has swallowed whole records.
+            self._damage = Truncated("data end inside a record", self._tail_offset)
+            yield from self._walk(Window(expected, b"", self._end, True))
         if self._damage is not None:
             self._end_damage(self._end)
-        elif self._tail:
-            self.state.lose(Truncated("data end inside a record", self._tail_offset), len(self._tail))
         for member in self.members:
             while isinstance(member.use, SampleGroup) and member.count:
                 yield from self._samples(member, everything=True)
@@ -148,6 +164,8 @@ class UnsortedGroup:
         if end > begin or isinstance(self._damage, Corrupt):
             self.state.lose(self._damage, end - begin)
         self._damage = None
+        for anchor in self.anchors:
+            anchor.unsure = True
 
     def _walk(self, window: Window) -> Generator[Block, None, bool]:
         """The records of one window; False when nothing behind it is to be read."""
@@ -169,8 +187,12 @@ class UnsortedGroup:
                     break
                 self._end_damage(offset_of(found))
                 at = found
-            at = self.walker.walk(data, at)
-            yield from self._route(data, base)
+            at = self._not_swallowed(data, self.walker.walk(data, at), final)
+            broken_at = yield from self._route(data, base)
+            if broken_at >= 0:
+                at = broken_at
+                self._swallowed = offset_of(at)
+                continue
             if self.walker.status in (UNKNOWN, TOO_LONG):
                 if bytes(data[at : at + 8]) in FILE_HEADS and window.exact:
                     rest = self.state.source.size - offset_of(at)
@@ -185,17 +207,32 @@ class UnsortedGroup:
         self._tail_offset = offset_of(at)
         return True
 
+    def _not_swallowed(self, data: memoryview, at: int, final: bool) -> int:
+        """Where the damage begins that the walk has met: at the record before, when that is one whose length was a lie."""
+        begin = self.walker.last_long() if self.walker.status in (UNKNOWN, TOO_LONG) else -1
+        if begin < 0 or not 0 <= self.walker.resume(data[:at], begin, False) < at:
+            return at
+        self.walker.drop_last()
+        return begin - self.id_size
+
     # --- records to groups
 
-    def _route(self, data: memoryview, base: int) -> Iterator[Block]:
+    def _route(self, data: memoryview, base: int) -> Generator[Block, None, int]:
+        """Hands out the records found; where the first stands that was not taken, because of a loss in front of it, or -1."""
         found = self.walker.found()
+        for anchor in self.anchors:
+            yield from self._settle(anchor, data, dict(found), base)
+        broken_at = self._cut_at_break(data)
+        if broken_at >= 0:
+            found = self.walker.found()
         # Values come before the rows that name them, which may stand in front of them.
         found.sort(key=lambda entry: not isinstance(self.members[entry[0]].use, CollectedData))
         for number, positions in found:
             member = self.members[number]
             member.rows += len(positions)
             if isinstance(member.use, CollectedData):
-                member.use.append(collect(data, positions))
+                if not member.use.broken:
+                    member.use.append(collect(data, positions))
             elif isinstance(member.use, FrameGroup):
                 self._grow(member, member.count + len(positions))
                 member.append(data, positions, base)
@@ -206,6 +243,39 @@ class UnsortedGroup:
         for member in self.members:
             if isinstance(member.use, CollectedData) and member.use.size > _MOST_WAITING:
                 member.use.forget()
+        return broken_at
+
+    def _cut_at_break(self, data: memoryview) -> int:
+        """Leaves out the records from which on rows name other values than theirs: a length that lies has swallowed some before them."""
+        for anchor in self.anchors:
+            if anchor.behind is None or anchor.unsure or anchor.data.paired:
+                continue
+            place = self.walker.first_break(data, anchor.rows_of, anchor.values_of, *anchor.field, anchor.behind, anchor.data.end)
+            if place > 0:
+                anchor.unsure = True
+                return int(self.walker.cut(place))
+        return -1
+
+    def _settle(self, anchor: Anchor, data: memoryview, found: dict[int, NDArray[np.int64]], base: int) -> Iterator[Block]:
+        """After a loss: rows that wait will not get their values any more, and the next values begin where the rows say."""
+        if anchor.data.paired:
+            anchor.data.broken = anchor.data.broken or anchor.unsure
+            return
+        begin = anchor.moved_to(data, found, base + len(data))
+        anchor.data.broken = anchor.unsure
+        swallowed, self._swallowed = self._swallowed, None
+        if begin is None:
+            return
+        if swallowed is not None:
+            self.state.lose(
+                Corrupt("records in front of this one are missing: a value of variable length has swallowed them", swallowed), 0
+            )
+        member = self.members[anchor.rows_of]
+        while isinstance(member.use, SampleGroup) and member.count:
+            yield from self._samples(member, everything=True)
+        if isinstance(member.use, FrameGroup):
+            yield from self._frames(everything=True)
+        anchor.data.restart(begin)
 
     def _append(self, member: Member, data: memoryview, positions: NDArray[np.int64], base: int) -> Iterator[Block]:
         done = 0
@@ -257,6 +327,18 @@ class UnsortedGroup:
             if counts[id(member)]:
                 found.append(member.use.frames(member.take(counts[id(member)])))
         yield from in_blocks(found, self.state.limits.block_frames)
+
+
+def _anchors(members: list[Member]) -> Iterator[Anchor]:
+    """How the values of each VLSD group are named, by the first channel that does."""
+    for number, member in enumerate(members):
+        if not isinstance(member.use, CollectedData):
+            continue
+        for other, group in enumerate(members):
+            field = group.offset_field(member.use)
+            if field is not None:
+                yield Anchor(member.use, number, other, field)
+                break
 
 
 class UnsortedReader:

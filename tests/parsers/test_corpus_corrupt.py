@@ -20,7 +20,7 @@ from tests.parsers.blocks import CORPUS
 MAKER = CORPUS / "tools" / "make_corrupt.py"
 MEMORY = 512 << 20
 LIMITS = SandboxLimits(memory=MEMORY, cpu_seconds=10, wall_seconds=10)
-PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "bag", "record_", "zero_length", "wrong_ext")
+PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "bag", "record_", "mf4_", "zero_length", "wrong_ext")
 
 needs_corpus = pytest.mark.skipif(not MAKER.is_file(), reason=f"no corpus of real logs at {CORPUS}; set ARGUS_CORPUS to its folder")
 
@@ -96,7 +96,20 @@ FRAMES: dict[str, int | None] = {
     "wrong_ext_pdf_as_ulg.ulg": None,
     "wrong_ext_zip_as_dlt.dlt": None,
     "wrong_ext_bag_as_mcap.mcap": None,
-    "wrong_ext_mf4_as_blf.blf": None,
+    "wrong_ext_mf4_as_blf.blf": 2010,
+    "mf4_bad_magic.mf4": None,
+    "mf4_trunc_3bytes.mf4": None,
+    "mf4_trunc_header.mf4": None,
+    "mf4_trunc_minus1.mf4": 2009,
+    "mf4_trunc_half.mf4": 901,
+    "mf4_bitflips.mf4": 1996,
+    "mf4_zero_hole.mf4": 1897,
+    "mf4_block_len_huge.mf4": 2010,
+    "mf4_block_len_zero.mf4": 2010,
+    "mf4_cycle_count_2e40.mf4": 2010,
+    "mf4_dg_cycle.mf4": 2010,
+    "mf4_doubled.mf4": 2010,
+    "mf4_garbage_tail.mf4": 2010,
 }
 # The same for log messages.
 MESSAGES: dict[str, int] = {
@@ -115,6 +128,7 @@ CLEAN = {
     "candump_fd_kinds.log",
     "blf_container_size_0.blf",
     "blf_dlc_255.blf",
+    "wrong_ext_mf4_as_blf.blf",
     "dlt_doubled.dlt",
     "record_bad_magic.record",  # begins with zeros anyway
 }

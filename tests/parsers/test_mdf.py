@@ -313,6 +313,51 @@ def test_a_wrong_record_id_loses_that_record_only() -> None:
     assert recording.lost[0].length == 1 + FRAME.size
 
 
+def running_log(count: int, behind: bool) -> tuple[list[bytes], bytes]:
+    """Frames whose payloads are records of their own, in front of the frame or behind it; the records, and what is in front of them."""
+    values = cg(rows=0, size=0, record_id=3, flags=1)
+    group = frames_of("CAN_DataFrame", 0, "ID", "IDE", "BusChannel", "DataBytes", record_id=1, data=values)
+    records, at = [], 0
+    for i in range(count):
+        payload = struct.pack("<I", i) + bytes(i % 3)
+        row = b"\x01" + FRAME.pack(i / 4, 0x200 + i, 1, 0, 0, struct.pack("<Q", at))
+        value = b"\x03" + struct.pack("<I", len(payload)) + payload
+        records += [row, value] if behind else [value, row]
+        at += 4 + len(payload)
+    data = dt(b"", length=24)
+    return records, data_last(hd(dg(group, values, data=data, id_size=1)), data, unfinished=1 | 4 | 32)
+
+
+@pytest.mark.parametrize("behind", [True, False])
+@pytest.mark.parametrize("gone", [range(60, 64), range(61, 64), range(60, 63), range(61, 62), range(60, 61), range(3)])
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff" * 100])
+def test_behind_a_loss_no_frame_gets_the_payload_of_another(behind: bool, gone: range, filler: bytes) -> None:
+    records, head = running_log(100, behind)
+    content = b"".join(record if i not in gone else filler if i == gone[0] else b"" for i, record in enumerate(records))
+    lines, recording = read(MdfParser(), head + content)
+    for line in lines:
+        number = int(line.split(",")[2], 16) - 0x200
+        assert line.rsplit(",")[-1] == (struct.pack("<I", number) + bytes(number % 3)).hex()
+    if gone[0]:
+        assert len(lines) >= 100 - len(gone)
+    assert recording.lost
+
+
+@pytest.mark.parametrize("length", [9, 40, 500, 3000, 1 << 20, 1 << 31])
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_length_that_lies_swallows_no_records(length: int, behind: bool) -> None:
+    records, head = running_log(200, behind)
+    at = 81 if behind else 80
+    records[at] = b"\x03" + struct.pack("<I", length) + records[at][5:]
+    lines, recording = read(MdfParser(), head + b"".join(records))
+    assert 197 <= len(lines) <= 200
+    assert recording.lost
+    for line in lines:
+        number = int(line.split(",")[2], 16) - 0x200
+        if number not in (39, 40, 41):
+            assert line.rsplit(",")[-1] == (struct.pack("<I", number) + bytes(number % 3)).hex()
+
+
 def test_a_second_file_behind_the_first_is_told() -> None:
     first = unsorted_bus_file()
     lines, recording = read(MdfParser(), first + first)
