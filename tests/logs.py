@@ -70,6 +70,16 @@ def blf_text(text: bytes, source: int = 0) -> bytes:
     return blf_object(65, struct.pack("<IIII", source, 0, len(text), 0) + text)
 
 
+def blf_comment(text: bytes) -> bytes:
+    """Type 92: u32 type of the object commented on, u32 length, 8 unused, text."""
+    return blf_object(92, struct.pack("<II8x", 1, len(text)) + text)
+
+
+def blf_marker(group: bytes, name: bytes, description: bytes) -> bytes:
+    """Type 96: u32 type commented on, u32 x 2 colours, 4 unused, u32 x 3 lengths, 12 unused, the three texts."""
+    return blf_object(96, struct.pack("<III4xIII12x", 1, 0, 0, len(group), len(name), len(description)) + group + name + description)
+
+
 def blf_container(content: bytes, *, method: int = 2, declared: int | None = None, packed: bytes | None = None) -> bytes:
     """Type 10 around the content, padded as writers do; `declared` lies about the inflated size."""
     data = packed if packed is not None else zlib.compress(content) if method == 2 else content

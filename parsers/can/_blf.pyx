@@ -22,6 +22,8 @@ cdef enum:
     CAN_ERROR = 2
     CONTAINER = 10
     APP_TEXT = 65
+    EVENT_COMMENT = 92
+    GLOBAL_MARKER = 96
     CAN_ERROR_EXT = 73
     CAN_MESSAGE2 = 86
     CAN_FD_MESSAGE = 100
@@ -105,6 +107,10 @@ cdef inline bint is_can(uint32_t kind) noexcept nogil:
         kind == CAN_MESSAGE or kind == CAN_MESSAGE2 or kind == CAN_FD_MESSAGE_64 or kind == CAN_FD_MESSAGE
         or kind == CAN_ERROR_EXT or kind == CAN_ERROR or kind == CAN_FD_ERROR_64
     )
+
+
+cdef inline bint is_text(uint32_t kind) noexcept nogil:
+    return kind == APP_TEXT or kind == EVENT_COMMENT or kind == GLOBAL_MARKER
 
 
 cdef inline bint padding_only(const uint8_t* at, Py_ssize_t length) noexcept nogil:
@@ -296,12 +302,12 @@ cdef class BlfScanner:
             wanted = 0
             if is_can(head.kind):
                 wanted = head.size
-            elif head.kind == APP_TEXT:
+            elif is_text(head.kind):
                 wanted = head.size if head.size < TEXT_KEPT else TEXT_KEPT
             if end - at < wanted:
                 return self.give_up(at, end, base, CUT) if final else at
             self.recovered(base + at)
-            if wanted and head.kind != APP_TEXT:
+            if wanted and not is_text(head.kind):
                 cur = cursor_over(start + at, start + at + head.size, base + at)
                 outcome = self.read_can(&cur, &head)
                 if outcome == TOO_SHORT:  # then its size cannot be believed either
@@ -321,7 +327,7 @@ cdef class BlfScanner:
             self.skip_left = head.size
             if head.kind == CONTAINER:
                 self.note(base + at, head.size, NESTED)
-            elif head.kind == APP_TEXT and self.wants_text:
+            elif is_text(head.kind) and self.wants_text:
                 self.status = AT_TEXT
                 return at
             else:

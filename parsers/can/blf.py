@@ -15,6 +15,7 @@ from isal import isal_zlib
 from parsers._core.columns import FrameColumns, NumberTable
 from parsers.base import MAGIC, Match, Recording
 from parsers.can._blf import STATUS_CONTAINER, STATUS_FULL, STATUS_HEADER, STATUS_MORE, STATUS_TEXT, BlfScanner
+from parsers.can.blf_texts import KINDS, said
 from parsers.can.frames import FrameBlock
 from parsers.errors import Corrupt, LimitExceeded, ParseError, Truncated, Unsupported
 from parsers.limits import DEFAULT, KIB, Limits
@@ -26,34 +27,11 @@ _FILE_HEADER = struct.Struct("<4sI8xQQII8H8H")
 # behind the object's own header: u16 method, 6 unused, u32 inflated size, 4 unused
 _CONTAINER = struct.Struct("<H6xI4x")
 _STORED, _DEFLATED = 0, 2
-# at 32 of a version 1 header: u32 source, 4 unused, u32 length, 4 unused
-_TEXT = struct.Struct("<I4xI4x")
-_TEXT_SOURCES = {0: "measurement comment", 1: "database channel", 2: "metadata", 3: "attachment"}
 _SMALLEST_WINDOW = 16 * KIB  # holds the longest object that is looked at as a whole
 _MOST_FILE_HEADER = 64 * KIB
+_TEXT_KEPT = 8 * KIB  # bytes of an object in words that the scanner has in its window
 _SEAM = 512  # bytes of a container that are put behind what the one before left over
 _MOST_FILE_SIZE = 1 << 63
-
-_KINDS = {
-    3: "CAN overload frame",
-    4: "CAN statistic",
-    5: "trigger",
-    6: "environment variable",
-    7: "environment variable",
-    8: "environment variable",
-    9: "environment variable",
-    11: "LIN message",
-    31: "CAN driver error",
-    57: "LIN message",
-    65: "application text",
-    71: "Ethernet frame",
-    72: "system variable",
-    92: "event comment",
-    96: "global marker",
-    115: "restore point",
-    120: "Ethernet frame",
-    255: "object type 255 or above",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +106,7 @@ class _Reading:
         self.recording.channels[:] = self.numbers.names()
         for scanner in (self.top, self.inner):
             for kind, count in scanner.skipped_counts().items():
-                self.recording.add_skipped(_KINDS.get(kind, f"object type {kind}"), count)
+                self.recording.add_skipped(KINDS.get(kind, f"object type {kind}"), count)
         if self.first_error is not None and not (self.columns.total or self.recording.skipped or self.recording.message_count):
             raise self.first_error
 
@@ -361,21 +339,12 @@ class _Reading:
         self.inner.resume_after_loss(self.inflated)
 
     def _text(self, scanner: BlfScanner, window: memoryview) -> None:
-        """An application text becomes a log message of the recording."""
+        """Words become a log message of the recording."""
         start, size = scanner.object_at, scanner.object_size
-        data = bytes(window[start : start + size])
-        header_size = int.from_bytes(data[4:6], "little")
-        if header_size < 32 or len(data) < header_size + _TEXT.size:
-            self.recording.add_skipped("application text without its fields")
+        found = said(bytes(window[start : start + min(size, _TEXT_KEPT)]))
+        if isinstance(found, str):
+            self.recording.add_skipped(found)
             return
-        flags = int.from_bytes(data[16:20], "little")
-        time = int.from_bytes(data[24:32], "little") * (1 if flags & 2 else 10_000) + scanner.shift_ns
-        source, length = _TEXT.unpack_from(data, header_size)
-        raw = data[header_size + _TEXT.size :][:length].rstrip(b"\0")
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            text = raw.decode("cp1252", "replace")
-        self.recording.add_message(min(time, 2**63 - 1), "info", _TEXT_SOURCES.get(source, f"source {source}"), text)
+        self.recording.add_message(min(found.t_ns + scanner.shift_ns, 2**63 - 1), "info", found.source, found.text)
         if self.recording.message_count >= self.limits.max_messages:
             self.top.wants_text = self.inner.wants_text = False

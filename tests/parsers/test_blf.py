@@ -17,7 +17,7 @@ from parsers.contract import ParserContract, read
 from parsers.errors import Corrupt, LimitExceeded, Truncated, Unsupported
 from parsers.limits import Limits
 from parsers.source import BytesSource
-from tests.logs import blf, blf_can, blf_container, blf_fd, blf_fd64, blf_header, blf_object, blf_text
+from tests.logs import blf, blf_can, blf_comment, blf_container, blf_fd, blf_fd64, blf_header, blf_marker, blf_object, blf_text
 
 FRAMES = [blf_can(0x100 + i, bytes([i] * 8), time=1000 * i) for i in range(20)]
 SAMPLE = blf(
@@ -176,6 +176,33 @@ def test_app_text_becomes_a_message() -> None:
     assert recording.skipped == {}
 
 
+def test_comments_and_markers_become_messages() -> None:
+    content = FRAMES[0] + blf_comment(b"brake\0") + blf_marker(b"drive", b"lap 3", "Tür".encode("cp1252")) + blf_marker(b"", b"", b"")
+    for data in (blf([blf_container(content + FRAMES[1])]), blf([content, FRAMES[1]])):
+        lines, recording = read(BlfParser(), data)
+        assert len(lines) == 2
+        assert [(m.t_ns, m.source, m.text) for m in recording.messages] == [
+            (5_000_000, "event comment", "brake"),
+            (5_000_000, "marker drive", "lap 3: Tür"),
+            (5_000_000, "marker", ""),
+        ]
+
+
+@pytest.mark.parametrize("kind", [65, 92, 96])
+def test_an_object_in_words_whose_fields_are_cut_is_counted(kind: int) -> None:
+    lines, recording = read(BlfParser(), blf([blf_container(blf_object(kind, bytes(7)) + FRAMES[0])]))
+    assert len(lines) == 1
+    assert recording.messages == []
+    assert [name.endswith("without its fields") for name in recording.skipped] == [True]
+
+
+@pytest.mark.parametrize("prefix", ["", "x", "xx"])
+def test_a_long_text_that_is_cut_within_a_character_keeps_its_others(prefix: str) -> None:
+    text = prefix + "ü€" * 4000
+    _, recording = read(BlfParser(), blf([blf_container(blf_text(text.encode()))]))
+    assert recording.messages[0].text == text[:1000]
+
+
 def test_texts_beyond_the_limit_are_counted() -> None:
     data = blf([blf_container(blf_text(b"abc") * 50)])
     recording = Recording(limits=Limits(max_messages=10))
@@ -192,7 +219,7 @@ def test_a_text_of_megabytes_is_kept_short_and_read_over() -> None:
 
 
 def test_objects_that_are_no_frames_are_counted_by_kind() -> None:
-    others = b"".join(blf_object(kind, bytes(200_000)) for kind in (3, 11, 57, 71, 96, 115, 160, 4_000_000))
+    others = b"".join(blf_object(kind, bytes(200_000)) for kind in (3, 11, 57, 71, 41, 126, 115, 160, 4_000_000))
     for data in (blf([FRAMES[0], others, FRAMES[1]]), blf([blf_container(FRAMES[0] + others + FRAMES[1])])):
         lines, recording = read(BlfParser(), data, Limits(read_size=20_000))
         assert len(lines) == 2
@@ -201,7 +228,8 @@ def test_objects_that_are_no_frames_are_counted_by_kind() -> None:
             "CAN overload frame": 1,
             "LIN message": 2,
             "Ethernet frame": 1,
-            "global marker": 1,
+            "FlexRay message": 1,
+            "data lost by the logger": 1,
             "restore point": 1,
             "object type 160": 1,
             "object type 255 or above": 1,
