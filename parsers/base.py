@@ -24,6 +24,8 @@ STRUCTURE = 80  # several records that only this format writes
 HEADER = 60  # a header line, or a single record
 HINT = 30  # not refuted; only the suffix can decide
 
+MOST_OFFSET = (1 << 63) - 1  # of a byte in a file
+
 
 @dataclass(frozen=True, slots=True)
 class LostRange:
@@ -102,7 +104,11 @@ class Recording:
             self.problems.append(Problem(offset, reason))
 
     def add_lost(self, offset: int, length: int, reason: str) -> None:
-        """Marks bytes as lost. Neighbouring ranges of one reason become one; beyond the limit the last range grows."""
+        """Marks bytes as lost. Neighbouring ranges of one reason become one; beyond the limit the last range grows.
+
+        A damaged file may say that it was meant to be longer than any file: no range reaches beyond what 63 bits count.
+        """
+        length = min(length, MOST_OFFSET - offset)
         if self.lost:
             last = self.lost[-1]
             touching = last.reason == reason and last.offset <= offset <= last.offset + last.length

@@ -76,7 +76,8 @@ class Fields:
 
     def pairs(self, most: int) -> dict[str, str]:
         """A map of texts with its length in bytes (u32) before it; at most so many entries are kept."""
-        inner = Fields(self.blob(), self.offset, self._name)
+        data = self.blob()
+        inner = Fields(data, self.offset - len(data), self._name)
         found: dict[str, str] = {}
         while inner.left:
             key, value = inner.text(), inner.text()

@@ -129,7 +129,7 @@ def build(
         "streams": _streams(streams, channels),
         "streams_truncated": decoder.streams_dropped > 0,
         "fault_codes": fault_codes[:MAX_FAULT_CODES],
-        "skipped": recording.skipped,
+        "skipped": {storable(kind): count for kind, count in recording.skipped.items()},
         "messages": messages.kept,
         "message_count": messages.count,
         "message_levels": dict(messages.levels),
@@ -137,8 +137,8 @@ def build(
         "attachments": [{"name": storable(a.name), "media_type": storable(a.media_type), "size": a.size} for a in recording.attachments],
         "undecoded": storable(recording.undecoded),
         "partial": recording.partial,
-        "lost": [{"offset": lost.offset, "length": lost.length, "reason": lost.reason} for lost in recording.lost],
-        "problems": [{"offset": problem.offset, "reason": problem.reason} for problem in recording.problems],
+        "lost": [{"offset": lost.offset, "length": lost.length, "reason": storable(lost.reason)} for lost in recording.lost],
+        "problems": [{"offset": problem.offset, "reason": storable(problem.reason)} for problem in recording.problems],
         "problem_count": recording.problem_count,
     }
 

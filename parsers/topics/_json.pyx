@@ -268,7 +268,7 @@ cdef class JsonTree(KeyTree):
         cdef Node* node = &self.nodes[index]
         cdef const uint8_t* begin
         cdef bint escaped = False
-        cdef int64_t length, i
+        cdef int64_t length
         cdef Out* out
         cur.at += 1
         begin = cur.at
@@ -276,12 +276,10 @@ cdef class JsonTree(KeyTree):
             return NOT_JSON
         length = cur.at - 1 - begin
         if self.learning:
-            node.seen |= SEEN_TEXT
-            if length > BLOB:
-                for i in range(BLOB):
-                    if begin[i] == 0x20:
-                        return READ
+            if length > BLOB and memchr(begin, 0x20, BLOB) == NULL:
                 node.seen |= SEEN_BLOB
+            else:
+                node.seen |= SEEN_TEXT
             return READ
         if node.column < 0:
             node.late += 1

@@ -6,6 +6,7 @@ import struct
 
 from tests import mcap_logs
 from tests.logs import blf, blf_can, blf_container
+from tests.parsers import bags
 
 
 def cases(name: str) -> dict[str, bytes]:
@@ -18,7 +19,14 @@ def with_u64(data: bytes, at: int, value: int) -> bytes:
     return data[:at] + struct.pack("<Q", value) + data[at + 8 :]
 
 
+def with_text(data: bytes, before: bytes, value: bytes) -> bytes:
+    """The bytes with another value behind the first place where `before` stands."""
+    at = data.index(before) + len(before)
+    return data[:at] + value + data[at + len(value) :]
+
+
 BLF = blf([blf_container(blf_can(0x100, b"12345678")), blf_can(0x101, b"")])
+BAG = bags.bag([bags.chunk(bags.connection(0, "/f", "c/F", "bool on") + bags.message(0, bags.T0, b"\1"))])
 NESTED = mcap_logs.chunk(mcap_logs.message(1, bytes(5000)))
 
 CASES: dict[tuple[str, str], bytes] = {
@@ -26,6 +34,13 @@ CASES: dict[tuple[str, str], bytes] = {
     ("blf", "times that are too late once the start is added"): blf([blf_can(0x100, b"", time=(1 << 63) - 1)]),
     ("blf", "a lost container that ended behind the file"): blf([blf_can(0x101, b""), blf_container(b"", method=512)]),
     ("mcap", "a chunk in a compressed chunk that ended behind the file"): mcap_logs.mcap([mcap_logs.chunk(NESTED, "zstd")]),
+    ("mcap", "a map of metadata whose error lay behind its record"): mcap_logs.MAGIC
+    + mcap_logs.record(12, mcap_logs.text("car") + mcap_logs.text(struct.pack("<I", 3) + b"\0\0r" + struct.pack("<I", 1 << 30))),
+    ("mcap", "a text of a message that is no JSON in the end"): mcap_logs.mcap(
+        [mcap_logs.channel(2, "/j"), *(mcap_logs.message(2, text) for text in (b'{"v":1,"x":"y"}', b'{"v":1,"x":"z"}!', b'{"v":2}'))]
+    ),
+    ("rosbag", "an index that begins where no file ends"): with_text(BAG, b"index_pos=", struct.pack("<Q", (1 << 63) + 500)),
+    ("rosbag", "a NUL in what a problem is called by"): with_text(BAG, b"compression=", b"n\0ne"),
 }
 """(format, what went wrong) -> the bytes that showed it."""
 
