@@ -36,7 +36,6 @@ _SIGNATURES = (
     (0, b"PAR1", "a Parquet file"),
     (0, b"\xff\xfe", "UTF-16 text"),
     (0, b"\xfe\xff", "UTF-16 text"),
-    (0, b"***BUSMASTER", "a BUSMASTER log"),
     (0, b"VERSION ", "a CAN database (DBC)"),
     (0, b"<?xml", "an XML document"),
     (0, b"<!DOCTYPE html", "a web page"),

@@ -10,6 +10,7 @@ from parsers.apollo.record import ApolloParser
 from parsers.base import Parser
 from parsers.can.asc import AscParser
 from parsers.can.blf import BlfParser
+from parsers.can.busmaster import BusmasterParser
 from parsers.can.candump import CandumpParser
 from parsers.dlt.dlt import DltParser
 from parsers.errors import Unsupported
@@ -28,6 +29,7 @@ BUILT_IN: dict[str, type[Parser]] = {
     "blf": BlfParser,
     "asc": AscParser,
     "candump": CandumpParser,
+    "busmaster": BusmasterParser,
     "mdf": MdfParser,
     "mcap": McapParser,
     "rosbag": RosbagParser,

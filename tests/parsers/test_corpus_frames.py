@@ -55,7 +55,6 @@ def test_rows_equal_those_of_independent_readers(name: str, entry: dict[str, Any
 
 
 @needs_corpus
-@pytest.mark.parametrize("name", ["text/SavvyCAN__BusMasterLog.log", "text/pretty_j1939__test_priority.log"])
-def test_logs_of_other_dialects_are_refused_by_name(name: str) -> None:
-    with FileSource(CORPUS / name) as source, pytest.raises(UnknownFormat, match=r"BUSMASTER|1 \(1612543138"):
+def test_a_log_of_another_dialect_is_refused_by_what_it_looks_like() -> None:
+    with FileSource(CORPUS / "text/pretty_j1939__test_priority.log") as source, pytest.raises(UnknownFormat, match=r"1 \(1612543138"):
         detect(source)

@@ -50,7 +50,6 @@ def test_an_empty_file_is_called_empty() -> None:
         (b"%PDF-1.4\n" + bytes(100), "a PDF document"),
         (b"PK\x03\x04" + bytes(100), "a ZIP archive"),
         (b"\x1f\x8b" + bytes(100), "a gzip file"),
-        (b"***BUSMASTER Ver 2.4.0***\n***PROTOCOL CAN***\n", "a BUSMASTER log"),
         ("(1.0) can0 123#00\n".encode("utf-16"), "UTF-16 text"),
         (bytes(100), "zeros"),
         (bytes(range(1, 200)), "binary data (01 02 03 04 05 06 07 08)"),
