@@ -66,6 +66,8 @@ def fuzz(name: str, seconds: float) -> dict[str, Any]:
         if left < 5:
             break
         ended = run(name, tree, folders, left)
+        if not ended["executions"] and ended["status"]:
+            sys.exit(f"the fuzzer did not start, see {ended['log']}")
         total["executions"] += ended["executions"]
         total["cpu_seconds"] += ended["cpu_seconds"]
         total["coverage"] = max(total["coverage"], ended["coverage"])
@@ -109,7 +111,7 @@ def run(name: str, tree: Path, folders: dict[str, Path], seconds: float) -> dict
         ended |= json.loads(progress.read_text())
     ended["cpu_seconds"] = after.children_user + after.children_system - before.children_user - before.children_system
     ended["coverage"] = max((int(found) for found in re.findall(rb"cov: (\d+)", log.read_bytes())), default=0)
-    ended["status"] = done.returncode
+    ended |= {"status": done.returncode, "log": log}
     if done.returncode:
         sys.stderr.write(f"{name}: stopped with status {done.returncode}, see {log}\n")
     return ended
