@@ -134,7 +134,7 @@ cdef class CandumpScanner(LineScanner):
         self.plain_count = 0
 
     cdef PlainName* plain_name(self, const uint8_t* at) noexcept nogil:
-        """The interface whose name and blank stand at `at`, if it is a short one that can be remembered."""
+        """The interface whose name and blank stand at `at`, if it is a short one; a new one has no index until its frame has been read."""
         cdef uint64_t word = load8(at)
         cdef PlainName* name
         cdef int i, length = 0
@@ -150,11 +150,16 @@ cdef class CandumpScanner(LineScanner):
         name.length = length
         name.mask = ~<uint64_t>0 >> 8 * (PLAIN_NAME - length)
         name.word = word & name.mask
-        name.index = self.names.index_of(at, length)
-        if name.index < 0:
-            return NULL
-        self.plain_count += 1
+        name.index = -1
         return name
+
+    cdef bint remember(self, PlainName* name, const uint8_t* at) noexcept nogil:
+        """Takes the name that stands at `at` in; False when there are too many."""
+        name.index = self.names.index_of(at, name.length)
+        if name.index < 0:
+            return False
+        self.plain_count += 1
+        return True
 
     cdef Py_ssize_t read_plain(self, const uint8_t* start, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
         """`(1436509052.249713) can0 123#1122334455667788`, also with 8 digits of identifier, fewer data, and ` R` or ` T` at the end."""
@@ -220,6 +225,8 @@ cdef class CandumpScanner(LineScanner):
             if line[0] == 0x0D:
                 line += 1
             if found.digits & 1 or line[0] != 0x0A:
+                break
+            if name.index < 0 and not self.remember(name, start + at + STAMP):
                 break
             t_ns[i] = seconds + <int64_t>eight_digits(fraction) * 1000
             channel[i] = <uint16_t>name.index

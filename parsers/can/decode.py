@@ -37,9 +37,9 @@ class Decoder:
     """Turns FrameBlocks into streams.
 
     `channels` are the display names that `FrameBlock.channel` indexes; the list may grow while blocks come. `shift_ns` is added to every
-    time of a stream. `reserve` is how many bytes of address space all streams together may set aside for rows to come, so that columns
-    need not be moved when they grow. With `j1939_null` a J1939 value of all ones (not available) is null. At most `limits.max_streams` streams are made;
-    frames of further messages count as known but are not decoded.
+    time of a stream. With `j1939_null` a J1939 value of all ones (not available) is null. `reserve` is how many bytes of address space
+    all streams together may set aside for rows to come, so that columns need not be moved when they grow. At most `limits.max_streams`
+    streams are made; frames of further messages count as known but are not decoded.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ from parsers.errors import Corrupt, Truncated
 from parsers.limits import Limits
 from parsers.source import BytesSource
 from tests.logs import ASC_HEADER, asc
+from tests.parsers.blocks import damaged, everything
 
 SAMPLE = asc(
     "   0.015991 1  64              Rx   d 4 64 00 00 00  Length = 0 BitCount = 0 ID = 100",
@@ -271,3 +273,30 @@ def test_hundred_thousand_header_lines_do_not_flood_the_report() -> None:
     _, recording = read(AscParser(), ASC_HEADER.encode() + b"date x\n" * 100_000 + b"1.0 1 123 Rx d 0\n")
     assert len(recording.problems) == 1000
     assert recording.skipped["header line beyond the allowed number"] > 80_000
+
+
+@pytest.mark.parametrize("header", ["base hex  timestamps absolute", "base dec  timestamps absolute", "base hex  timestamps relative"])
+@pytest.mark.parametrize("seed", range(4))
+def test_lines_read_in_one_go_equal_those_read_word_by_word(seed: int, header: str) -> None:
+    rng = random.Random(seed)
+    blanks = [" ", " ", "  ", "   ", " " * 9, "\t"]
+    lines = [b"date Sam Sep 30 15:06:13.191 2017", header.encode()]
+    for number in range(4000):
+        identifier = f"{rng.randrange(0x900):X}" if rng.random() < 0.6 else f"{rng.randrange(1 << 30):X}x"
+        length = rng.choice([0, 1, 4, 8, 8, 8, 8])
+        data = "".join(f" {byte:02X}" for byte in rng.randbytes(length + rng.choice([0] * 20 + [1, -1]) if length else 0))
+        end = rng.choice([""] * 4 + ["  Length = 0", " ", " 1A", "\r", " x"])
+        time = f"{number * 0.000396:.6f}" if rng.random() < 0.9 else f"-{number}.5"
+        dlc = rng.choice([str(length)] * 20 + ["F", "9", "08"])
+        words = [
+            time,
+            str(rng.choice([1, 2, 17, 300])),
+            identifier,
+            rng.choice(["Rx", "Rx", "Tx", "rx", "TxRq"]),
+            rng.choice("dddddr"),
+            dlc,
+        ]
+        lines.append((rng.choice(blanks[:4]) + "".join(word + rng.choice(blanks) for word in words)[:-1] + data + end).encode())
+    data = damaged(lines, rng, rng.choice([0, 0.02, 0.3]))
+    # A line that may be longer than allowed is always read word by word.
+    assert everything(AscParser(), data, Limits()) == everything(AscParser(), data, Limits(max_line_length=127))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import ClassVar
 
 import pytest
@@ -14,6 +15,7 @@ from parsers.errors import Corrupt
 from parsers.limits import Limits
 from parsers.source import BytesSource
 from tests.logs import candump
+from tests.parsers.blocks import damaged, everything
 
 SAMPLE = candump("123#1122334455667788", "7FF#", "18FEE000#AABB", "123##3112233", "1#".zfill(4) + "R8", "20000080#0000000000000000")
 
@@ -271,3 +273,24 @@ def test_two_hundred_thousand_frames_come_in_full_blocks() -> None:
     data = candump("123#1122") * 200_000
     sizes = [len(block) for block in CandumpParser().blocks(BytesSource(data), Recording(), Limits())]
     assert sizes == [65_536, 65_536, 65_536, 3_392]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lines_read_eight_characters_at_a_time_equal_those_read_one_by_one(seed: int) -> None:
+    rng = random.Random(seed)
+    names = rng.sample(["can0", "can1", "vcan0", "c", "slcan01", "seven77", "longer_than_seven", *(f"n{i}" for i in range(12))], 12)
+    seconds = 1_700_000_000
+    lines = []
+    for _ in range(4000):
+        seconds += rng.choice([0] * 20 + [1, -1, 9_000_000_000])
+        identifier = rng.choice([f"{rng.randrange(0x900):03X}", f"{rng.randrange(1 << 30):08X}", f"{rng.randrange(0x800):03x}"])
+        data = rng.randbytes(rng.choice([0, 1, 2, 5, 7, 8, 8, 8, 8, 9])).hex()
+        data = data.upper() if rng.random() < 0.5 else data
+        kind = rng.choice(["#"] * 20 + ["#R", "##1", "##F"])
+        end = rng.choice([""] * 6 + [" R", " T", " R ", " X", "_9", "\r", " T\r", "0"])
+        time = f"{seconds:010d}.{rng.randrange(10**6):06d}" if rng.random() < 0.95 else f"{seconds}.{rng.randrange(10**9):09d}"
+        lines.append(f"({time}) {rng.choice(names)} {identifier}{kind}{data}{end}".encode())
+        seconds %= 9_999_999_999
+    data = damaged(lines, rng, rng.choice([0, 0.02, 0.3]))
+    # A line that may be longer than allowed is always read one by one.
+    assert everything(CandumpParser(), data, Limits()) == everything(CandumpParser(), data, Limits(max_line_length=127))
