@@ -26,7 +26,7 @@ _MAX_PATH = 1000  # characters
 _NODES_PER_SIGNAL = 4
 _STORAGE = {COLUMN_FLOAT: "float64", COLUMN_INT: "int64", COLUMN_BOOL: "uint8", COLUMN_SECONDS: "int64"}
 _TIMES = ({"sec", "nsec"}, {"sec", "nanosec"}, {"secs", "nsecs"})
-_SCALARS = {"integer": SEEN["number"], "number": SEEN["number"] | SEEN["fraction"], "boolean": SEEN["bool"], "string": SEEN["text"]}
+_SCALARS = {"integer": SEEN["number"], "number": SEEN["number"] | SEEN["fraction"], "boolean": SEEN["bool"], "string": 0}
 
 Node = tuple[int, str | int, int, int, int]  # parent, key or number of the element, what was seen, most elements, values without a column
 
@@ -58,6 +58,7 @@ class JsonDecoder:
         self._silent: set[int] = set()  # nodes whose values are left out for a reason that is told once
         self._items: dict[int, Any] = {}  # array -> schema of its elements
         self._whole: set[int] = set()  # nodes that the schema calls integer
+        self._texts: set[int] = set()
         self._blobs: set[int] = set()
         self._root: Any = {}
         if schema.encoding == "jsonschema" and schema.data.strip():
@@ -88,6 +89,8 @@ class JsonDecoder:
                 self._tree.see(node, _SCALARS[kind])
                 if kind == "integer":
                     self._whole.add(node)
+                elif kind == "string":
+                    self._texts.add(node)
         if schema.get("contentEncoding") is not None:
             self._blobs.add(node)
         properties = schema.get("properties")
@@ -170,11 +173,11 @@ class JsonDecoder:
             kind = COLUMN_INT if exact else COLUMN_FLOAT
         elif seen & SEEN["bool"]:
             kind = COLUMN_BOOL
-        elif index in self._blobs or seen & SEEN["blob"]:
+        elif index in self._blobs or (seen & SEEN["blob"] and not seen & SEEN["text"]):
             self._left_out[name] = "binary data as text"
             self._silent.add(index)
             return
-        elif seen & SEEN["text"]:
+        elif seen & SEEN["text"] or index in self._texts:
             kind = COLUMN_TEXT
         else:
             return

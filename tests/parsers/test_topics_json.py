@@ -183,6 +183,8 @@ def test_binary_data_as_text_is_left_out() -> None:
     rows, decoder = read([json.dumps({"data": "QUJD" * 300, "note": "some words " * 200}).encode()])
     assert list(rows[0]) == ["note"]
     assert decoder.left_out == {"data": "binary data as text"}
+    rows, _ = read([json.dumps({"data": "QUJD" * 300}).encode(), b'{"data":"short"}'])
+    assert rows[1] == {"data": "short"}
 
 
 def test_more_signals_than_allowed_are_left_out() -> None:
@@ -284,12 +286,12 @@ def test_numbers_are_rounded_as_python_rounds_them(number: Any) -> None:
     assert struct.pack("<d", found) == struct.pack("<d", float(text))
 
 
-@pytest.mark.parametrize("power", range(-345, 312))
-def test_every_power_of_ten_is_exact(power: int) -> None:
-    rng = random.Random(power)
-    for _ in range(40):
-        text = f"{rng.randrange(1, 10 ** rng.randrange(1, 20))}e{power}"
-        assert parse_number(text.encode()) == float(text)
+def test_every_power_of_ten_is_exact() -> None:
+    rng = random.Random(4)
+    for power in range(-345, 312):
+        for _ in range(40):
+            text = f"{rng.randrange(1, 10 ** rng.randrange(1, 20))}e{power}"
+            assert parse_number(text.encode()) == float(text)
 
 
 VALUES = st.recursive(
