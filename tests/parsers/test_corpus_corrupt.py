@@ -20,7 +20,7 @@ from tests.parsers.blocks import CORPUS
 MAKER = CORPUS / "tools" / "make_corrupt.py"
 MEMORY = 512 << 20
 LIMITS = SandboxLimits(memory=MEMORY, cpu_seconds=10, wall_seconds=10)
-PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "bag", "record_", "mf4_", "zero_length", "wrong_ext")
+PREFIXES = ("candump_", "asc_", "blf_", "ulg_", "dlt_", "bag", "record_", "mf4_", "mcap_", "zero_length", "wrong_ext")
 
 needs_corpus = pytest.mark.skipif(not MAKER.is_file(), reason=f"no corpus of real logs at {CORPUS}; set ARGUS_CORPUS to its folder")
 
@@ -92,6 +92,14 @@ FRAMES: dict[str, int | None] = {
     "ulg_trunc_3bytes.ulg": None,
     "bag_bad_magic.bag": None,
     "bag_chunk_size_2GiB.bag": None,
+    "mcap_bad_magic.mcap": None,
+    "mcap_chunk_unc_2e60.mcap": None,
+    "mcap_nested_chunk.mcap": None,
+    "mcap_record_len_2e63.mcap": None,
+    "mcap_record_len_max.mcap": None,
+    "mcap_string_len_4GiB.mcap": None,
+    "mcap_trunc_3bytes.mcap": None,
+    "mcap_unknown_compression.mcap": None,
     "wrong_ext_blf_as_mf4.mf4": 22,
     "wrong_ext_pdf_as_ulg.ulg": None,
     "wrong_ext_zip_as_dlt.dlt": None,
@@ -120,6 +128,10 @@ MESSAGES: dict[str, int] = {
     "dlt_len_65535.dlt": 110,
     "dlt_len_zero.dlt": 110,
     "dlt_trunc_minus1.dlt": 110,
+    "mcap_doubled.mcap": 2 * 10,
+    "mcap_garbage_tail.mcap": 10,
+    "mcap_trunc_half.mcap": 10,
+    "mcap_trunc_minus1.mcap": 10,
 }
 # Whole and unharmed as far as the format can tell: joined candump logs only step back in time, CRLF and FD kinds are no damage.
 CLEAN = {
