@@ -77,15 +77,26 @@ cdef bint is_utf8(const uint8_t* at, const uint8_t* end) noexcept nogil:
     return True
 
 
+cdef inline bint is_number_start(const uint8_t* at, const uint8_t* end) noexcept nogil:
+    return at < end and (is_digit(at[0]) or at[0] == 0x2D or at[0] == 0x2B or at[0] == 0x2E)
+
+
 cdef bint is_table_row(const uint8_t* at, const uint8_t* end) noexcept nogil:
-    """Whether a separator and then only numbers follow the time: a table, not a log."""
-    if at >= end or (at[0] != 0x2C and at[0] != 0x3B and at[0] != 0x09):
-        return False
-    while at < end:
-        if is_letter(at[0]) and at[0] | 0x20 != 0x65:
-            return False
+    """Whether what follows the time, from `at` on, is a row of a table: nothing but numbers, or a separator and a number."""
+    cdef bint tab = (at - 1)[0] == 0x09
+    cdef bint digits = False
+    if at < end and (at[0] == 0x2C or at[0] == 0x3B):
         at += 1
-    return True
+        if is_number_start(at, end) or (at < end and at[0] == (at - 1)[0]):
+            return True
+    if tab and is_number_start(at, end) and memchr(at, 0x09, <size_t>(end - at)) != NULL:
+        return True
+    while at < end:
+        if (is_letter(at[0]) and at[0] | 0x20 != 0x65) or at[0] >= 0x80:
+            return False
+        digits |= is_digit(at[0])
+        at += 1
+    return digits
 
 
 cdef void look_at(const uint8_t* at, const uint8_t* end, bint* odd, bint* high) noexcept nogil:
@@ -418,6 +429,7 @@ def survey(const uint8_t[::1] piece not None):
     cdef const uint8_t* at = &piece[0] if piece.shape[0] else NULL
     cdef const uint8_t* end = at + piece.shape[0]
     cdef const uint8_t* stop
+    cdef const uint8_t* begin
     cdef int kinds[STAMP_KINDS]
     cdef bint indented
     memset(kinds, 0, sizeof(kinds))
@@ -435,10 +447,11 @@ def survey(const uint8_t[::1] piece not None):
             found.known += head.known
         else:
             indented = is_blank(text.at[0])
+            begin = text.at
             read_head(&text, &head)
             found.followers += indented and head.stamp.kind == NO_STAMP
             found.known += head.stamp.kind != NO_STAMP
-            if head.stamp.kind != NO_STAMP and is_table_row(text.at, text.end):
+            if head.stamp.kind != NO_STAMP and text.at > begin and is_table_row(text.at, text.end):
                 found.known -= 1
                 continue
         kinds[head.stamp.kind] += 1

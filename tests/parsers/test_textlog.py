@@ -384,7 +384,10 @@ def test_every_cut_of_a_json_line_is_harmless() -> None:
     ("data", "expected"),
     [
         (SAMPLE, STRUCTURE), (b"2026-11-23T22:15:30Z x\n", HEADER), (b"2026-11-23T22:15:30Z x\n" + b"plain\n" * 10, HEADER),
-        (b"just text\n" * 3, HINT), (b"2026-11-23T22:15:30Z,1.5,2e3\n" * 20, HINT), (b"\n\n\n", None), (b"\0" * 100, None),
+        (b"just text\n" * 3, HINT), (b"2026-11-23T22:15:30Z,1.5,2e3\n" * 20, HINT),
+        (b"2026-11-23 22:15:30;1,5;on\n" * 20, HINT), (b"1795472130.5\t1.0\tON\n" * 20, HINT), (b"1795472130.5 1.0 2.0\n" * 20, HINT),
+        (b"2026-11-23T22:15:30Z, INFO, 5 things\n" * 20, STRUCTURE), (b"2026-11-23T22:15:30Z\tINFO\t5 things\n" * 20, STRUCTURE),
+        (b"\n\n\n", None), (b"\0" * 100, None),
         (bytes(range(256)), None), (b'<?xml version="1.0"?>\n', None),
         (b"VERSION \"\"\nBS_:\nBU_: X\n", None), (b"<!DOCTYPE html>\n<p>\n", None),
         (b'{\n "a": 1\n}\n', None), (b"%PDF-1.4\nx\n", None), (candump("123#1122", "124#33"), None),
