@@ -28,6 +28,7 @@ cdef enum:
     TILE_BYTES = 65536  # so that the records of a tile stay in the second cache while its columns are filled
     MOST_TILE = 512
     ALIGN = 64
+    PADDING = 8
 
 cdef extern from *:
     """
@@ -235,7 +236,7 @@ cdef class RecordColumns:
         for i in range(self.field_count):
             self.fields[i].start = total
             total += (<size_t>capacity * self.fields[i].width + ALIGN - 1) & ~<size_t>(ALIGN - 1)
-        self.store = np.empty(max(total, 1), np.uint8)
+        self.store = np.empty(total + PADDING, np.uint8)
         cdef uint8_t[::1] view = self.store
         self.base = &view[0]
         self.capacity = capacity
@@ -325,14 +326,18 @@ cdef class RecordColumns:
         return 0
 
     def take(self, Py_ssize_t n, Py_ssize_t capacity):
-        """The first n rows, one uint8 array for each field; the others stay, in a store of `capacity` or more rows."""
+        """The first n rows, one uint8 array for each field; the others stay, in a store of `capacity` or more rows.
+
+        Behind the last value of a BYTES field 8 bytes more can be read: its array is so much longer.
+        """
         cdef int i
         cdef Py_ssize_t kept = self.count - n
         if not 0 <= n <= self.count:
             raise ValueError("so many rows are not there")
         store = self.store
         columns = [
-            store[self.fields[i].start : self.fields[i].start + <size_t>n * self.fields[i].width] for i in range(self.field_count)
+            store[f.start : f.start + <size_t>n * f.width + (PADDING if f.kind == F_BYTES else 0)]
+            for f in self.fields[: self.field_count]
         ]
         if 2 * n < self.capacity:  # few rows must not keep the memory of many
             columns = [column.copy() for column in columns]

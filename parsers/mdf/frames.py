@@ -38,6 +38,7 @@ _EXTENDED_IDS = 0x1FFFFFFF
 _MOST_PAYLOAD = 64
 _MOST_RECORD_PAYLOAD = 4096  # bytes that a record may have for one payload
 _PADDING = 8
+_FEW = 16
 _FD_LENGTHS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64], np.int64)
 _FLAGS = {"EDL": FD, "BRS": BRS, "ESI": ESI}
 
@@ -189,8 +190,8 @@ class FrameGroup:
         flags = np.full(n, _FRAMES[self.kind], np.uint8)
         identifiers = self._identifiers(rows, flags)
         for name, bit in _FLAGS.items():
-            flags[self._is_set(rows, name)] |= bit
-        flags[self._is_set(rows, "Dir", "tx")] |= TX
+            self._set(flags, bit, rows, name)
+        self._set(flags, TX, rows, "Dir", "tx")
         length, offset, data, there = self._data(rows, flags)
         if there is not None:
             keep &= there
@@ -207,15 +208,19 @@ class FrameGroup:
         raw = raw_numbers(rows, *self.id).astype(np.int64)
         extended = raw & _EXTENDED_BIT != 0
         identifiers = (raw & _EXTENDED_IDS).astype(np.uint32)
-        extended |= self._is_set(rows, "IDE") if "IDE" in self.values else identifiers > _STANDARD_IDS
-        flags[extended] |= EXTENDED
+        if "IDE" in self.values:
+            self._set(flags, EXTENDED, rows, "IDE")
+        else:
+            extended |= identifiers > _STANDARD_IDS
+        flags |= extended.view(np.uint8) * np.uint8(EXTENDED)
         return identifiers
 
-    def _is_set(self, rows: Rows, name: str, text: str = "") -> NDArray[np.bool_]:
-        """Where a member is 1, or is named by a text that begins so."""
-        value = self.values.get(name)
-        if value is None:
-            return np.zeros(rows.count, np.bool_)
+    def _set(self, flags: NDArray[np.uint8], bit: int, rows: Rows, name: str, text: str = "") -> None:
+        """Sets a bit where a member is 1, or is named by a text that begins so."""
+        if name in self.values:
+            flags |= self._is_set(rows, self.values[name], text).view(np.uint8) * np.uint8(bit)
+
+    def _is_set(self, rows: Rows, value: Value, text: str) -> NDArray[np.bool_]:
         column, mask = value.read(rows)
         found: NDArray[np.bool_] = column == 1
         if value.choices is not None and text:
@@ -253,18 +258,19 @@ class FrameGroup:
             return self._long_data(rows, wanted)
         assert self.fixed is not None
         slot, size = self.fixed
-        lengths = np.full(n, size, np.int64) if wanted is None else wanted
-        most = np.full(n, size, np.int64)
-        if self.fixed_length is not None:
-            most = fitting(raw_numbers(rows, *self.fixed_length), size)
-        self.cut += int(np.count_nonzero(lengths > most)) if wanted is not None else 0
-        lengths = np.minimum(lengths, most)
+        most = np.full(n, size, np.int64) if self.fixed_length is None else fitting(raw_numbers(rows, *self.fixed_length), size)
+        lengths = most
+        if wanted is not None:
+            self.cut += int(np.count_nonzero(wanted > most))
+            lengths = np.minimum(wanted, most)
         there = self._short_enough(lengths)
-        data = np.empty(n * size + _PADDING, np.uint8)
-        data[: n * size] = rows.raw(slot)
-        data[n * size :] = 0
-        offsets = np.arange(0, n * size, size, dtype=np.uint32) if n else np.empty(0, np.uint32)
-        return np.minimum(lengths, _MOST_PAYLOAD).astype(np.uint8), offsets, data, there
+        short = np.minimum(lengths, _MOST_PAYLOAD).astype(np.uint8)
+        starts = np.arange(0, n * size, size, dtype=np.int64)
+        if size <= _FEW:
+            return short, starts.astype(np.uint32), rows.raw(slot), there
+        # Most frames need a fraction of the room that a record has for CAN FD.
+        data, offsets = payloads(rows.raw(slot), starts, short, _PADDING)
+        return short, offsets, data, there
 
     def _short_enough(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
         short = lengths <= _MOST_PAYLOAD

@@ -19,7 +19,10 @@ Slot = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one group that follow each other: `columns[part][field]` are the raw bytes, `first` is the number of the first row."""
+    """Rows of one group that follow each other: `columns[part][field]` are the raw bytes, `first` is the number of the first row.
+
+    The array of a field of bytes is 8 bytes longer than its rows.
+    """
 
     columns: list[list[NDArray[np.uint8]]]
     first: int
@@ -152,7 +155,7 @@ class Date:
     choices: dict[int, str] | None = None
 
     def read(self, rows: Rows) -> tuple[Column, Mask]:
-        data = rows.raw(self.slot).reshape(rows.count, self.size).astype(np.int64)
+        data = rows.raw(self.slot)[: rows.count * self.size].reshape(rows.count, self.size).astype(np.int64)
         return _canopen_date(data) if self.size == _DATE_SIZE else _canopen_time(data)
 
 
@@ -208,4 +211,4 @@ def fitting(lengths: Column, most: int) -> NDArray[np.int64]:
         return np.minimum(lengths, np.uint64(most)).astype(np.int64)
     if lengths.dtype.kind == "f":
         lengths = np.nan_to_num(lengths, nan=0, posinf=most, neginf=0).clip(0, most)
-    return np.clip(lengths.astype(np.int64), 0, most)
+    return np.minimum(np.maximum(lengths.astype(np.int64), 0), most)
