@@ -49,7 +49,10 @@ def build() -> Path:
         "CFLAGS": f"{SANITIZERS} -fno-sanitize-recover=all -fno-omit-frame-pointer -Wno-unused-command-line-argument",
         "ARGUS_DEBUG": "1",
     }
-    subprocess.run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], cwd=tree, env=environment, check=True)
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-10_000:])
     return tree
 
 
