@@ -35,7 +35,7 @@ from parsers.topics.streams import TopicStreams
 HEAD = 16
 HEADER_END = HEAD + 2048
 _SMALLEST_WINDOW = MIB  # holds so many messages of each channel that a batch of them is worth its making
-_MOST_DESCRIPTORS = 16 * MIB  # bytes of the descriptors of one file; those of all of Apollo are below one
+_MOST_DESCRIPTORS = 8 * MIB  # bytes of the descriptors of one file; those of all of Apollo are below one
 _MOST_CHANNELS = 65_536
 _SUFFIXES = (".record", *(f".{number:05d}" for number in range(100)))
 

@@ -34,7 +34,7 @@ from parsers.topics.streams import TopicStreams
 
 SIGNATURE = b"#ROSBAG V2.0\n"
 _SMALLEST_WINDOW = MIB  # holds so many messages of each topic that a batch of them is worth its making
-_MOST_DEFINITIONS = 16 * MIB  # bytes of the message definitions of one file; those of real bags stay below one
+_MOST_DEFINITIONS = 8 * MIB  # bytes of the message definitions of one file; those of real bags stay below one
 _MOST_PADDING = 256
 
 

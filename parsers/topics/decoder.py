@@ -102,6 +102,9 @@ class TopicDecoder(Protocol):
     failed: int
     failed_reason: str
 
+    weight: int
+    """Fields that the decoder knows, whether they are signals or not: what it takes to keep it."""
+
     needs_sample: bool = False
     """Whether `learn` is to be called, once and before `decode`, with the first messages (SAMPLE_MESSAGES or SAMPLE_BYTES of them)."""
 

@@ -50,6 +50,7 @@ class JsonDecoder:
         self.failed = 0
         self.failed_reason = ""
         self.needs_sample = True
+        self.weight = 0  # what there is turns up in the first messages
         self._limits = limits
         self._tree = JsonTree(_NODES_PER_SIGNAL * limits.max_signals, limits.max_array)
         self._kinds: list[int] = []

@@ -149,6 +149,7 @@ class ProtobufDecoder:
         if found is None:
             raise Corrupt(f"the message {root!r} is not in its schema")
         self._root = self._type(found, "", ())
+        self.weight = self._count
         self.needs_sample = _repeats(self._root)
         if not self.needs_sample:
             self._make_plan()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,30 +78,36 @@ class RosDecoder:
     """
 
     def __init__(self, definition: Definition, limits: Limits, cdr: bool) -> None:
-        self.definition = definition
         self.limits = limits
         self.cdr = cdr
         self.failed = 0
         self.failed_reason = ""
         self.left_out: dict[str, str] = {}
-        self._take(_Compiler(definition, limits, cdr, None))
-        self.needs_sample = bool(self._compiled.sequences)
+        compiled = _Compiler(definition, limits, cdr, None)
+        self.needs_sample = bool(compiled.sequences)
+        self._definition = definition if self.needs_sample else None  # a tree that is not kept longer than it is needed
+        self._take(compiled)
 
     def _take(self, compiled: _Compiler) -> None:
-        self._compiled = compiled
         self._plan: Plan = compiled.plan()
-        self.signals: list[SignalSpec] = compiled.signals
+        self._sequences = compiled.sequences
+        self._capacities = compiled.capacities()
         self._texts = [index for index, text in enumerate(compiled.texts) if text]
+        self.weight = len(compiled.operations)
+        self.signals: list[SignalSpec] = compiled.signals
         self.left_out.update(compiled.left_out)
 
     def learn(self, sample: MessageBatch) -> None:
         """Gives each sequence as many signals as the longest of the sample has elements; up to twice as many when their number varies."""
+        definition, self._definition = self._definition, None
+        if definition is None:
+            return
         self.needs_sample = False
         self._plan.measure(sample.data, sample.offset, sample.length)
-        longest, varies = self._plan.longest_sequences()
+        longest, known = self._plan.longest_sequences()
         room = np.where(longest > 0, 1 << np.ceil(np.log2(np.maximum(longest, 1))).astype(np.int64), 0)
-        wanted = np.where(varies & LENGTH_VARIES, np.minimum(room, self.limits.max_array), longest)
-        self._take(_Compiler(self.definition, self.limits, self.cdr, wanted))
+        wanted = np.where(known & LENGTH_VARIES, np.minimum(room, self.limits.max_array), longest)
+        self._take(_Compiler(definition, self.limits, self.cdr, wanted))
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """The rows of the messages that can be read."""
@@ -113,16 +118,16 @@ class RosDecoder:
         columns: list[Column] = values
         for index in self._texts:
             columns[index] = TextSpans(batch.data, values[index], text_lengths[index])
-        if self._compiled.sequences:
+        if self._sequences:
             self._note_longer()
         return Decoded(t_ns, columns, masks)
 
     def _note_longer(self) -> None:
         longest, known = self._plan.longest_sequences()
-        capacities = self._compiled.capacities
+        capacities = self._capacities
         for number in np.nonzero((longest > capacities) | (known & LENGTH_TOO_LONG != 0))[0].tolist():
-            if number in self._compiled.sequences:
-                name = self._compiled.sequences[number]
+            if number in self._sequences:
+                name = self._sequences[number]
                 if known[number] & LENGTH_TOO_LONG:
                     self.left_out.setdefault(name, f"arrays of more than {self.limits.max_array} elements: only their length is kept")
                 if longest[number] > capacities[number]:
@@ -158,7 +163,6 @@ class _Compiler:
         kinds = [None if text else signal.storage for signal, text in zip(self.signals, self.texts, strict=True)]
         return Plan(table, kinds, self.optional, self.cdr, self.whole, self.limits.max_array)
 
-    @cached_property
     def capacities(self) -> NDArray[np.int64]:
         """Of each operation the elements that are signals."""
         return np.array([operation[7] for operation in self.operations], np.int64)

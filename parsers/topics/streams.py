@@ -25,6 +25,8 @@ _MOST_TEXT = 32 * MIB  # bytes of different texts of one file
 _MOST_GROWTH = 200  # bytes of columns for each byte of messages, on top of _FREE_COLUMNS
 _FREE_COLUMNS = 256 * MIB
 _SMALLEST_ROOM = 64
+_MOST_FIELDS = 400_000  # fields of the schemas of one file with all that they hold; a large real one has a tenth
+_TOO_MANY_FIELDS = f"topics of more than {_MOST_FIELDS} fields in one file"
 _FEW_MESSAGES = 1024
 _FEW_BYTES = 256 * KIB
 _MOST_HELD = 16 * MIB
@@ -173,6 +175,7 @@ class TopicStreams:
         self._waiting: dict[int, int] = {}  # topic -> bytes of its rows
         self._total = 0  # of all these
         self._budget = _FREE_COLUMNS
+        self._fields = _MOST_FIELDS
         self._held = 0  # bytes of messages that are not decoded yet
 
     @property
@@ -190,8 +193,11 @@ class TopicStreams:
         if len(self._topics) >= 4 * self.limits.max_streams:
             return self._undecodable(f"more than {4 * self.limits.max_streams} topics in one file")
         decoder, reason = None, ""
+        if self._fields < 0:
+            return self._undecodable(_TOO_MANY_FIELDS)
         try:
             decoder = decoder_for(schema, self.limits)
+            self._fields -= decoder.weight
         except ParseError as error:
             reason = error.reason
         self._known[key] = len(self._topics)
@@ -292,6 +298,12 @@ class TopicStreams:
         if decoder is None:  # stopped while messages were held
             entry.undecoded += len(batch)
             return
+        if entry.rows is None:
+            self._fields -= len(decoder.signals)
+            if self._fields < 0:
+                entry.decoder, entry.reason = None, _TOO_MANY_FIELDS
+                entry.undecoded += len(batch)
+                return
         rows = entry.rows = entry.rows or self._begin(entry, decoder)
         at = 0
         while at < len(batch):

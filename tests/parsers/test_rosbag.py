@@ -239,6 +239,13 @@ class TestDamage:
         assert found["/d"] == [f"{T0 + 1},d.length=1", f"{T0 + 2},d.length=2"]
         assert [lost.reason for lost in recording.lost] == ["a record is longer than allowed"]
 
+    def test_definitions_of_more_fields_than_any_real_bag_has_are_not_all_taken(self) -> None:
+        long = "\n".join(f"int8 a{i}" for i in range(15_000))
+        parts = [connection(i, f"/t{i}", "car/Long", f"{long}\nint8 z{i}") + message(i, T0, bytes(15_001)) for i in range(40)]
+        recording = topics(bag(parts, indexed=False))[1]
+        assert any("fields in one file" in reason for reason in recording.undecoded.values())
+        assert recording.lost == []
+
     def test_bytes_behind_the_bag_are_reported_and_all_before_is_kept(self) -> None:
         data = whole("lz4")
         found, recording = topics(data + b"\xde\xad" * 300)
