@@ -69,11 +69,12 @@ cdef struct Field:
 
 
 cdef struct Frames:
-    const int64_t* t_ns
-    int64_t shift
+    # of one message, one behind the other
+    const int64_t* times
+    const uint64_t* words           # first eight bytes of each payload
+    const uint32_t* offsets         # place of the payload in data
+    const uint8_t* lengths
     const uint8_t* data
-    const uint32_t* data_offset
-    const uint8_t* length
 
 
 @cython.final
@@ -200,35 +201,29 @@ cdef class Columns:
                 self.mask_below = max(self.mask_below, s.end_byte)
         return 0
 
-    cdef int _append(self, const Frames* frames, const int32_t* order, Py_ssize_t n, Py_ssize_t room) except -1:
+    cdef int _append(self, const Frames* frames, Py_ssize_t n, Py_ssize_t room) except -1:
         """Decodes n frames of a block that has been checked; `room` is how many bytes may be reserved for frames to come."""
         cdef Py_ssize_t done = 0
         if self.size + n > self.capacity:
             early = min((self.size + n) * EARLY_GROWTH, room // self.row_bytes)
             self._resize(max(self.size + n, self.capacity * GROWTH, early, 64))
+        memcpy(self.time_pointer + self.size, frames.times, n * 8)
         with nogil:
             while done < n:
-                done += self._chunk(frames, order + done, min(n - done, CHUNK))
+                done += self._chunk(frames, done, min(n - done, CHUNK))
         return 0
 
-    cdef Py_ssize_t _chunk(self, const Frames* frames, const int32_t* order, Py_ssize_t n) except -1 nogil:
-        cdef uint64_t little[CHUNK]
+    cdef Py_ssize_t _chunk(self, const Frames* frames, Py_ssize_t at, Py_ssize_t n) except -1 nogil:
         cdef uint64_t big[CHUNK]
         cdef uint64_t raw[CHUNK]
-        cdef uint32_t offset[CHUNK]
-        cdef uint8_t stored[CHUNK]
+        cdef const uint64_t* little = frames.words + at
+        cdef const uint32_t* offset = frames.offsets + at
+        cdef const uint8_t* stored = frames.lengths + at
         cdef Py_ssize_t k
-        cdef int i, frame
+        cdef int i
         cdef uint8_t shortest = 255
-        cdef uint64_t shift = <uint64_t>frames.shift
-        cdef int64_t* time = self.time_pointer + self.size
         for k in range(n):
-            frame = order[k]
-            time[k] = <int64_t>(<uint64_t>frames.t_ns[frame] + shift)
-            offset[k] = frames.data_offset[frame]
-            stored[k] = frames.length[frame]
             shortest = min(shortest, stored[k])
-            memcpy(&little[k], frames.data + offset[k], 8)
         if self.has_big:
             for k in range(n):
                 big[k] = bswap64(little[k])
@@ -376,42 +371,33 @@ cdef class Columns:
         self.capacity = 0
 
 
-def append_groups(list tables not None, const int64_t[::1] t_ns, int64_t shift, const uint8_t[::1] data,
-                  const uint32_t[::1] data_offset, const uint8_t[::1] length, const int32_t[::1] order, const int64_t[::1] starts,
-                  Py_ssize_t room=0):
-    """Decodes a block: the frames `order[starts[g]:starts[g + 1]]` go to `tables[g]`; returns every g that has some.
+def append_groups(list tables not None, const int64_t[::1] starts, const int64_t[::1] times, const uint64_t[::1] words,
+                  const uint32_t[::1] offsets, const uint8_t[::1] lengths, const uint8_t[::1] data, Py_ssize_t room=0):
+    """Decodes a block as `Grouper.sort` leaves it: frames `starts[g]` to `starts[g + 1]` go to `tables[g]`; returns every g that has some.
 
-    `shift` (ns) is added to their times; a table may reserve `room` bytes for frames to come. Raises ValueError before anything is decoded when an index or a payload is out of range.
+    A table may reserve `room` bytes for frames to come. Raises ValueError before anything is decoded when the groups are out of range;
+    that payloads lie in `data` has been seen when they were sorted.
     """
-    cdef Py_ssize_t n = t_ns.shape[0], size = data.shape[0], groups = len(tables), g, k
-    cdef int32_t lowest = 0, highest = -1
-    cdef uint64_t reach = 0
+    cdef Py_ssize_t groups = len(tables), g, n
     cdef Frames frames
-    if n == 0 or groups == 0:
+    if groups == 0:
         return []
-    if data_offset.shape[0] != n or length.shape[0] != n or starts.shape[0] <= groups or starts[0] < 0:
+    if starts.shape[0] <= groups or starts[0] < 0:
         raise ValueError("frames out of range")
     for g in range(groups):
         if starts[g] > starts[g + 1]:
             raise ValueError("frames out of range")
-    if starts[groups] > order.shape[0]:
+    n = starts[groups]
+    if not (times.shape[0] >= n and words.shape[0] >= n and offsets.shape[0] >= n and lengths.shape[0] >= n):
         raise ValueError("frames out of range")
-    with nogil:
-        for k in range(n):
-            reach = max(reach, <uint64_t>data_offset[k] + max(length[k], <uint8_t>8))
-        for k in range(starts[0], starts[groups]):
-            lowest = min(lowest, order[k])
-            highest = max(highest, order[k])
-    if lowest < 0 or highest >= n:
-        raise ValueError("frame out of range")
-    if reach > <uint64_t>size:
-        raise ValueError("payload out of range")
-    frames.t_ns, frames.shift, frames.data = &t_ns[0], shift, &data[0]
-    frames.data_offset, frames.length = &data_offset[0], &length[0]
+    frames.data = &data[0]
     grown = []
     for g in range(groups):
-        if starts[g + 1] > starts[g]:
-            (<Columns?>tables[g])._append(&frames, &order[starts[g]], starts[g + 1] - starts[g], room)
+        n = starts[g + 1] - starts[g]
+        if n:
+            frames.times, frames.words = &times[starts[g]], &words[starts[g]]
+            frames.offsets, frames.lengths = &offsets[starts[g]], &lengths[starts[g]]
+            (<Columns?>tables[g])._append(&frames, n, room)
             grown.append(g)
     return grown
 

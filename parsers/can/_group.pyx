@@ -3,7 +3,7 @@
 cimport cython
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef enum:
     FLAG_EXTENDED = 1       # as in parsers.can.frames
@@ -209,33 +209,71 @@ cdef class Grouper:
             self.jumps[self.jump_count][2] = t
         self.jump_count += 1
 
-    def group(self, Py_ssize_t n, const int32_t[::1] group_of_slot, Py_ssize_t groups, int32_t[::1] order, int64_t[::1] starts):
-        """Stable counting sort of the last block's n frames; `order[starts[g]:starts[g + 1]]` are the frames of group g.
+    def sort(
+        self,
+        const int64_t[::1] t_ns,
+        int64_t shift,
+        const uint8_t[::1] data,
+        const uint32_t[::1] data_offset,
+        const uint8_t[::1] length,
+        const int32_t[::1] group_of_slot,
+        Py_ssize_t groups,
+        int64_t[::1] starts,
+        int64_t[::1] times,
+        uint64_t[::1] words,
+        uint32_t[::1] offsets,
+        uint8_t[::1] lengths,
+    ):
+        """Stable counting sort of the last block, whose columns are given again: frames `starts[g]` to `starts[g + 1]` are group g.
 
-        `group_of_slot` gives each slot's group or a negative number for frames to leave out.
+        `group_of_slot` gives each slot's group or a negative number for frames to leave out. Of each frame the time plus `shift`, the
+        first eight bytes of the payload, its place in `data` and its length are written. Raises ValueError before anything is written
+        when a payload lies outside of `data`.
         """
-        cdef Py_ssize_t i, g
-        cdef int32_t slot
-        if n > self.slot_of_size or order.shape[0] < n or starts.shape[0] < groups + 2 or group_of_slot.shape[0] < self.slot_count:
+        cdef Py_ssize_t n = t_ns.shape[0], i
+        cdef uint64_t reach = 0
+        if n > self.slot_of_size or data_offset.shape[0] != n or length.shape[0] != n:
+            raise ValueError("columns of a block differ in length")
+        if starts.shape[0] < groups + 2 or group_of_slot.shape[0] < self.slot_count:
+            raise ValueError("buffers too small")
+        if not (times.shape[0] >= n and words.shape[0] >= n and offsets.shape[0] >= n and lengths.shape[0] >= n):
             raise ValueError("buffers too small")
         for i in range(self.slot_count):
             if group_of_slot[i] >= groups:
                 raise ValueError("group out of range")
         with nogil:
-            for g in range(groups + 2):
-                starts[g] = 0
             for i in range(n):
-                slot = self.slot_of[i]
-                if slot >= 0 and group_of_slot[slot] >= 0:
-                    starts[group_of_slot[slot] + 2] += 1
-            for g in range(2, groups + 2):
-                starts[g] += starts[g - 1]
-            for i in range(n):
-                slot = self.slot_of[i]
-                if slot >= 0 and group_of_slot[slot] >= 0:
-                    g = group_of_slot[slot] + 1
-                    order[starts[g]] = <int32_t>i
-                    starts[g] += 1
+                reach = max(reach, <uint64_t>data_offset[i] + max(length[i], <uint8_t>8))
+        if reach > <uint64_t>data.shape[0]:
+            raise ValueError("payload out of range")
+        if n:
+            with nogil:
+                self._sort(n, &t_ns[0], shift, &data[0], &data_offset[0], &length[0], &group_of_slot[0], groups, &starts[0], &times[0],
+                           &words[0], &offsets[0], &lengths[0])
+
+    cdef void _sort(self, Py_ssize_t n, const int64_t* t_ns, int64_t shift, const uint8_t* data, const uint32_t* data_offset,
+                    const uint8_t* length, const int32_t* group_of_slot, Py_ssize_t groups, int64_t* starts, int64_t* times,
+                    uint64_t* words, uint32_t* offsets, uint8_t* lengths) noexcept nogil:
+        cdef Py_ssize_t i, g
+        cdef int64_t to
+        cdef int32_t slot
+        memset(starts, 0, (groups + 2) * sizeof(int64_t))
+        for i in range(n):
+            slot = self.slot_of[i]
+            if slot >= 0 and group_of_slot[slot] >= 0:
+                starts[group_of_slot[slot] + 2] += 1
+        for g in range(2, groups + 2):
+            starts[g] += starts[g - 1]
+        for i in range(n):
+            slot = self.slot_of[i]
+            if slot >= 0 and group_of_slot[slot] >= 0:
+                g = group_of_slot[slot] + 1
+                to = starts[g]
+                starts[g] = to + 1
+                times[to] = <int64_t>(<uint64_t>t_ns[i] + <uint64_t>shift)
+                memcpy(&words[to], data + data_offset[i], 8)
+                offsets[to] = data_offset[i]
+                lengths[to] = length[i]
 
     def key(self, Py_ssize_t slot):
         """(channel, extended, arbitration id) of a slot."""

@@ -33,6 +33,20 @@ class Stream:
     slots: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """The frames of a block, those of one stream behind those of another: room that every block uses again."""
+
+    times: NDArray[np.int64]
+    words: NDArray[np.uint64]
+    offsets: NDArray[np.uint32]
+    lengths: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, count: int) -> _Sorted:
+        return cls(np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.uint32), np.empty(count, np.uint8))
+
+
 class Decoder:
     """Turns FrameBlocks into streams.
 
@@ -64,7 +78,7 @@ class Decoder:
         self.messages: list[Message | None] = []  # by slot
         self._stream_of: dict[tuple[int, int, int | None], int] = {}
         self._groups = np.empty(0, np.int32)  # by slot
-        self._order = np.empty(0, np.int32)
+        self._sorted = _Sorted.of(0)
         self._starts = np.empty(0, np.int64)
 
     def add(self, block: FrameBlock) -> list[int]:
@@ -76,22 +90,14 @@ class Decoder:
         if not self.streams or count == 0:
             return []
         groups = len(self.streams)
-        if len(self._order) < count:
-            self._order = np.empty(count, np.int32)
+        if len(self._sorted.times) < count:
+            self._sorted = _Sorted.of(count)
         if len(self._starts) < groups + 2:
             self._starts = np.empty(2 * groups + 2, np.int64)
-        self.grouper.group(count, self._groups, groups, self._order, self._starts)
-        return append_groups(
-            self._tables,
-            block.t_ns,
-            self.shift_ns,
-            block.data,
-            block.data_offset,
-            block.length,
-            self._order,
-            self._starts[: groups + 1],
-            self.reserve // groups,
-        )
+        frames, starts = self._sorted, self._starts[: groups + 2]
+        to = (starts, frames.times, frames.words, frames.offsets, frames.lengths)
+        self.grouper.sort(block.t_ns, self.shift_ns, block.data, block.data_offset, block.length, self._groups, groups, *to)
+        return append_groups(self._tables, *to, block.data, self.reserve // groups)
 
     def _open(self, slot: int) -> None:
         """Finds the message of a new (channel, id) and the stream that its frames go to."""
