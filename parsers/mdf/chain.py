@@ -147,8 +147,9 @@ class Chain:
     def chunks(self, quiet: bool = False) -> Iterator[Chunk]:
         """The blocks in order. What cannot be read is marked as lost, unless `quiet`."""
         position: int | None = 0
+        end = 0  # a list that lies must not lead back
         for link, planned in self._links(quiet):
-            if position is None and planned is not None and planned < _FARTHEST:
+            if position is None and planned is not None and end <= planned < _FARTHEST:
                 position = planned
             try:
                 if position is None:
@@ -159,7 +160,8 @@ class Chain:
                     self.state.lose_block(error)
                 position = None
                 continue
-            position = None if chunk.missing else chunk.position + chunk.size
+            end = chunk.position + chunk.size
+            position = None if chunk.missing else end
             yield chunk
 
     def _chunk(self, link: int, position: int) -> Chunk:
@@ -230,7 +232,7 @@ class Chain:
 
     def _places_of(self, block: Block, index: int) -> range | tuple[int, ...] | None:
         """Where the blocks of a list begin in the stream."""
-        listed = len(block.links) - 1
+        listed = max(len(block.links) - 1, 0)
         if block.id == b"##LD":
             flags, count = block.unpack(_LD)
             head, unit = _LD.size, self.unit
@@ -244,4 +246,4 @@ class Chain:
                 return None
             step = struct.unpack_from("<Q", block.data, head)[0] * unit
             return range(index * step, (index + listed) * step, step) if 0 < step < 1 << 62 else None
-        return tuple(unit * value for value in struct.unpack_from(f"<{min(values, listed)}Q", block.data, head))
+        return tuple(unit * value for value in struct.unpack_from(f"<{max(min(values, listed), 0)}Q", block.data, head))

@@ -532,6 +532,16 @@ def test_the_length_of_a_data_block_is_not_believed(length: int) -> None:
     assert recording.problems or recording.lost or recording.undecoded
 
 
+@pytest.mark.parametrize("length", [1 << 40, 24 + 500 + 16])
+def test_a_block_of_a_list_that_reaches_into_the_next_does_not_lead_back(length: int) -> None:
+    for make in (dl, lambda *parts, sizes: dl(*parts, equal=sizes[0])):
+        listed = make(dt(RECORDS[:500], length=length), dt(RECORDS[500:]), sizes=[500, 500])
+        found, recording = read(mdf.mdf(hd(dg(group(COUNT), data=listed))))
+        assert found["G"]["v"][:50] == expected(COUNT)["v"][:50]
+        assert len(found["G"]["v"]) < 3 * COUNT
+        assert recording.problems
+
+
 def read_or_nothing(data: bytes) -> tuple[dict[str, Stream], Recording]:
     try:
         return read(data)
