@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parsers.mdf.reader import MdfParser
 
 from parsers.base import Recording
 from parsers.blocks import SampleBlock
 from parsers.errors import ParseError
 from parsers.limits import Limits
+from parsers.mdf.reader import MdfParser
 from parsers.results.samples import check
 from parsers.source import BytesSource
 from tests import mdf
