@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parsers.base import Recording
 from parsers.errors import Corrupt, LimitExceeded, ParseError, Truncated
-from parsers.limits import KIB, Limits
+from parsers.limits import KIB, MIB, Limits
 from parsers.mcap import records
 from parsers.mcap._records import (
     REASON_TOO_LONG,
@@ -30,6 +30,7 @@ from parsers.source import Source
 
 _SMALLEST_WINDOW = 64 * KIB  # holds what a search for the next record looks at
 _MOST_MESSAGES = 65_536  # gathered at once
+_LARGEST_WINDOW = 2 * MIB
 _LOOK = 8192
 _MOST_ATTACHMENT_HEAD = 64 * KIB
 
@@ -362,6 +363,8 @@ class Walk:
         end = base + len(window)
         if start + length <= end:
             return window.data[start - base : start - base + length]
+        # What the window has of this chunk is read again: the next one is to hold several chunks of this size.
+        self._window_size = max(self._window_size, min(_LARGEST_WINDOW, 4 * length))
         self._checksum(window, base, end)
         if length > self.limits.max_record_length:
             self._crc_at = None
