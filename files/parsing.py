@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ log = structlog.get_logger("argus.parsing")
 
 MAX_CRASHES = 3
 CRASH_BACKOFF = (timedelta(seconds=10), timedelta(seconds=60), timedelta(seconds=300))
-RESULT = "result"
+RESULT, BETTER = "result", "better"  # folders of the first run and of the one with the chosen databases
 SHORTEST_DELAY = timedelta(seconds=1)
 INFRA_BACKOFF_FIRST = timedelta(seconds=10)
 INFRA_BACKOFF_LONGEST = timedelta(hours=1)
@@ -171,9 +171,10 @@ def claim(file_id: UUID, worker: str) -> Claim | NotDue | Exhausted | None:
 def parse(claimed: Claim, databases: Databases, choose: Callable[[dict[str, Any]], Databases | None]) -> Outcome:
     """Parse the claimed file with the `databases`; the result lies in storage, no row has been changed but the lease.
 
-    `choose` looks at the summary of what was parsed and may name other databases: then the file is parsed once more with those.
+    `choose` looks at the summary of what was parsed and may name other databases: then the file is parsed once more with those, in the
+    time that is left. If that fails the first result stands: a guess costs no file.
     """
-    progress = 0
+    progress, started = 0, time.monotonic()
 
     def beat() -> bool:
         return renew(claimed, progress)
@@ -190,16 +191,22 @@ def parse(claimed: Claim, databases: Databases, choose: Callable[[dict[str, Any]
             tempfile.TemporaryDirectory(prefix="argus-parse-") as folder,
         ):
             with storage.open_fd(claimed.storage_key) as fd:
-                outcome = sandbox.run(fd, claimed.name, databases.compiled, _subfolder(folder), limits, on_progress)
+                result = _subfolder(folder, RESULT)
+                outcome = sandbox.run(fd, claimed.name, databases.compiled, result, limits, on_progress)
                 better = choose(outcome.summary) if isinstance(outcome, sandbox.Parsed) and not heart.lost else None
                 if better is not None:
-                    databases = better
-                    outcome = sandbox.run(fd, claimed.name, databases.compiled, _subfolder(folder), limits, on_progress)
+                    second = _subfolder(folder, BETTER)
+                    rest = replace(limits, wall_seconds=max(limits.wall_seconds - (time.monotonic() - started), 1))
+                    again = sandbox.run(fd, claimed.name, better.compiled, second, rest, on_progress)
+                    if isinstance(again, sandbox.Parsed):
+                        outcome, databases, result = again, better, second
+                    else:
+                        log.warning("parsing with the chosen databases failed", databases=better.names, outcome=str(again)[:500])
             if heart.lost:
                 return Lost()
             if isinstance(outcome, sandbox.Parsed):
                 result_key = f"results/{claimed.file_id}/{claimed.fence}"
-                storage.put_folder(result_key, Path(folder) / RESULT)
+                storage.put_folder(result_key, result)
                 return Lost() if heart.lost else Readable(result_key, outcome.summary, databases.names)
     except NotFound:
         return Unreadable(ErrorClass.INPUT, "object_missing", "The stored object is gone.")
@@ -212,10 +219,9 @@ def parse(claimed: Claim, databases: Databases, choose: Callable[[dict[str, Any]
     return judge(outcome, claimed)
 
 
-def _subfolder(folder: str) -> Path:
-    """An empty folder for a result; what was there before is gone."""
-    result = Path(folder) / RESULT
-    shutil.rmtree(result, ignore_errors=True)
+def _subfolder(folder: str, name: str) -> Path:
+    """An empty folder for a result."""
+    result = Path(folder) / name
     result.mkdir(mode=0o700)
     return result
 

@@ -94,3 +94,23 @@ def test_a_vehicle_without_database_is_decoded_with_the_one_that_fits_and_told_s
     assert file.databases == ["powertrain v1 of Van, chosen: it has 100% of the frames"]
     (finding,) = batch.findings.filter(rule="coverage")
     assert "was chosen by the arbitration ids" in finding.sentence
+
+
+def test_a_chosen_database_that_cannot_be_used_costs_no_file(monkeypatch):
+    from parsers import sandbox
+
+    add_signal_database(factories.platform(name="Van"), "powertrain", dbc([0x101, 0x102, 0x103]), actor="x")
+    lines = "".join(f"({1_700_000_000 + i / 10:.6f}) can0 {0x101 + i % 3:03X}#{i % 256:02X}00000000000000\n" for i in range(300))
+    batch = factories.uploaded({"drive.log": lines.encode()}, factories.vehicle(platform=factories.platform(name="Unknown")))
+    run, walls = sandbox.run, []
+
+    def only_once(fd, name, databases, folder, limits, on_progress):
+        walls.append(limits.wall_seconds)
+        return run(fd, name, databases, folder, limits, on_progress) if len(walls) == 1 else sandbox.Crashed("memory", "too much")
+
+    monkeypatch.setattr(sandbox, "run", only_once)
+    drain()
+    file = File.objects.get(batch=batch)
+    assert Batch.objects.get(pk=batch.pk).state == "completed"
+    assert (file.attempt, file.databases, file.facts["frames"]["total"]) == (1, [], 300)
+    assert walls[1] < walls[0]  # both runs share the time that the lease is renewed and the queue waits
