@@ -16,6 +16,7 @@ from parsers.results.layout import TIME_COLUMN
 
 PAGE = 200
 MOST_SEARCHED = 2_000_000  # rows looked at for one page; the next page goes on where this one stopped
+MOST_OPENED = 200  # files opened for one page: each is at least one request to the storage
 COLUMNS = [TIME_COLUMN, "level", "source", "text"]
 
 
@@ -85,10 +86,12 @@ def search(results: Sequence[FileResult], query: Query, after: str = "", limit: 
         raise ValueError(f"no such level: {query.level}")
     order, skip = _position(after)
     found = Found()
-    for result in results:
-        if result.order < order or not result.message_count:
-            continue
+    logged = [result for result in results if result.order >= order and result.message_count]
+    for opened, result in enumerate(logged):
         start = skip if result.order == order else 0
+        if opened >= MOST_OPENED:
+            found.following = f"{result.order}:{start}"
+            return found
         for row_number, table in _tables(result, query, start):
             found.searched += table.num_rows
             room = limit - len(found.rows)
@@ -118,17 +121,17 @@ def _tables(result: FileResult, query: Query, start: int) -> Iterator[tuple[int,
     with result.open_messages() as file:
         try:
             parquet = pq.ParquetFile(file)
-        except pa.ArrowInvalid as error:
+            first = 0
+            for number in range(parquet.metadata.num_row_groups):
+                group = parquet.metadata.row_group(number)
+                rows = group.num_rows
+                if first + rows > start and query.may_hold(group.column(0).statistics):
+                    table = parquet.read_row_group(number, columns=COLUMNS, use_threads=False)
+                    skipped = max(0, start - first)
+                    yield first + skipped, table.slice(skipped)
+                first += rows
+        except pa.ArrowException as error:
             raise Corrupt(f"the messages of {result.name} are no readable Parquet file: {error}") from error
-        first = 0
-        for number in range(parquet.metadata.num_row_groups):
-            group = parquet.metadata.row_group(number)
-            rows = group.num_rows
-            if first + rows > start and query.may_hold(group.column(0).statistics):
-                table = parquet.read_row_group(number, columns=COLUMNS, use_threads=False)
-                skipped = max(0, start - first)
-                yield first + skipped, table.slice(skipped)
-            first += rows
 
 
 def _picked(table: pa.Table, query: Query) -> list[int]:

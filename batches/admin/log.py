@@ -83,7 +83,12 @@ def summary(statistics: dict[str, Any]) -> dict[str, Any]:
 
 def _time(text: str) -> int | None:
     """Nanoseconds as in the results. Raises ValueError."""
-    return int(text) if text else None
+    if not text:
+        return None
+    t_ns = int(text)
+    if not -(1 << 63) <= t_ns < 1 << 63:
+        raise ValueError("beyond all times")
+    return t_ns
 
 
 def _row(batch: Batch, row: messages.Row, absolute: bool) -> LogRow:

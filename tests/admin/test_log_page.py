@@ -63,7 +63,7 @@ def test_what_fits_nothing_says_what_to_do(support, logged, finished):
     assert "cannot be read at the moment" in read(support.get(address(logged))).words
 
 
-@pytest.mark.parametrize("query", [{"after": "x"}, {"level": "loud"}, {"from": "soon"}, {"to": "1e99"}])
+@pytest.mark.parametrize("query", [{"after": "x"}, {"level": "loud"}, {"from": "soon"}, {"to": "1e99"}, {"from": "9" * 30}])
 def test_a_mangled_address_is_answered_with_the_form(support, logged, query):
     assert "use the form" in read(support.get(address(logged), query)).words
 

@@ -94,6 +94,14 @@ def test_a_search_stops_after_so_many_rows_and_goes_on(two: list[FileResult], mo
     assert [row.text for row in every(two, Query(text="Door"), 10)] == ["Door open"]
 
 
+def test_a_search_opens_a_bounded_number_of_files_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MOST_OPENED", 3)
+    many = [logged(tmp_path / f"f{i}", [(i, "info", "x", f"Line {i}")], order=i) for i in range(8)]
+    found = search(many, Query(text="Line 7"))
+    assert (found.rows, found.following, found.searched) == ([], "3:0", 3)
+    assert [row.text for row in every(many, Query(text="Line 7"), 10)] == ["Line 7"]
+
+
 def test_files_without_messages_are_not_opened(tmp_path: Path) -> None:
     assert search([result(tmp_path, "frames only")], Query()).rows == []
 
