@@ -40,7 +40,7 @@ BO_ 2566844926 J: 8 X
 SIG_VALTYPE_ 256 Real : 1;
 VAL_ 256 Switch 0 "off" 1 "on" ;
 """
-DATABASE = Database.load_dbc(DBC, "fuzz.dbc")
+DATABASE = Database.load(DBC, "fuzz.dbc")
 
 
 def examine(parser: type[Parser], data: bytes) -> None:

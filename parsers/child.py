@@ -142,7 +142,7 @@ def _decode(job: Json, payload: bytes, report: Report) -> None:
 
 
 def _compile(job: Json, payload: bytes, _report: Report) -> None:
-    compiled = memoryview(Database.load_dbc(payload, job["name"]).to_json())
+    compiled = memoryview(Database.load(payload, job["name"]).to_json())
     while compiled:
         compiled = compiled[os.write(job["data_fd"], compiled) :]
 

@@ -96,7 +96,7 @@ def decode(log: str, dbc: str, frames_first: bool = True) -> Measurement:
     from parsers.source import FileSource
 
     path = Path(log)
-    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
     parser = parser_for(FORMATS[path.suffix])
     recording = Recording()
     with FileSource(path) as source:
@@ -128,7 +128,7 @@ def store(log: str, dbc: str) -> Measurement:
     from parsers.source import FileSource
 
     path = Path(log)
-    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
     with FileSource(path) as source, tempfile.TemporaryDirectory(dir=path.parent) as out:
         started = time.process_time()
         summary = decode_recording(source, path.name, [database], out)

@@ -68,7 +68,7 @@ def decode_bus(log: str, dbc: str) -> Measurement:
     from parsers.registry import parser_for
     from parsers.source import FileSource
 
-    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
     recording = Recording()
     with FileSource(log) as source:
         started = time.process_time()

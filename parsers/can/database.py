@@ -146,8 +146,6 @@ class Database:
         kind, messages, warnings = load(data)
         return cls(name, hashlib.sha256(data).hexdigest(), messages, warnings, channels, kind=kind)
 
-    load_dbc = load
-
     @classmethod
     def merge(cls, databases: list[Database]) -> Database:
         """One database out of several: an earlier one wins, and one restricted to a bus wins there over one for every bus."""

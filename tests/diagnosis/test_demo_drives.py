@@ -33,7 +33,7 @@ Diagnose = Callable[[str, str], Diagnosis]
 
 def diagnosed(folder: Path, vehicle: fleet.Vehicle, batch: fleet.Batch) -> Diagnosis:
     """Files are written, decoded one by one, merged and diagnosed, as the pipeline does it."""
-    database = Database.load_dbc(DBC.read_bytes(), DBC.name)
+    database = Database.load(DBC.read_bytes(), DBC.name)
     written = prepare(vehicle, batch, TODAY, folder)
     results, facts = Results(), []
     for file in written.files:

@@ -74,7 +74,7 @@ def decode(
     columns.append((np.full(unknown[1], first, np.int64), 0, unknown[0], 0, np.zeros(unknown[1], np.uint64), 8))
     columns.append((np.full(errors, first, np.int64), 0, 0, ERROR, np.zeros(errors, np.uint64), 0))
     recording = Recording(format="candump", absolute=absolute, channels=["can0", "can1"], lost=list(lost), messages=list(log))
-    decoder = Decoder(Database.load_dbc(DBC.encode(), "test.dbc") if database else Database.merge([]), recording.channels)
+    decoder = Decoder(Database.load(DBC.encode(), "test.dbc") if database else Database.merge([]), recording.channels)
     writer = ResultWriter(folder, decoder, recording)
     for block in _blocks(columns):
         writer.take(decoder.add(block))

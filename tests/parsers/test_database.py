@@ -20,11 +20,11 @@ needs_corpus = pytest.mark.skipif(not FILES, reason="the corpus is not there")
 
 def corpus(name: str) -> Database:
     path = CORPUS / "dbc" / name
-    return Database.load_dbc(path.read_bytes(), name)
+    return Database.load(path.read_bytes(), name)
 
 
 def load(text: str, channels: tuple[str, ...] | None = None, name: str = "test.dbc") -> Database:
-    return Database.load_dbc(('VERSION ""\nBS_:\nBU_: X\n' + text).encode(), name, channels)
+    return Database.load(('VERSION ""\nBS_:\nBU_: X\n' + text).encode(), name, channels)
 
 
 MESSAGE = 'BO_ 256 M: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] "" X\n'
@@ -82,7 +82,7 @@ def test_a_name_that_had_to_be_changed_comes_back_as_written() -> None:
 def test_a_strict_database_reads_the_same_when_it_is_repaired(entry: dict[str, Any]) -> None:
     direct = corpus(Path(entry["file"]).name)
     text = (CORPUS / entry["file"]).read_bytes().decode(entry["encoding"])
-    again = Database.load_dbc(repair(text).text().encode(), direct.name)
+    again = Database.load(repair(text).text().encode(), direct.name)
     assert {(m.arbitration_id, m.extended): (m.name, m.length, m.j1939) for m in again.messages} == {
         (m.arbitration_id, m.extended): (m.name, m.length, m.j1939) for m in direct.messages
     }
@@ -128,18 +128,18 @@ def test_value_tables_with_quotes_semicolons_and_newlines_survive_a_repair() -> 
 def test_text_that_is_not_utf_8_is_cp1252() -> None:
     text = 'VERSION ""\nBS_:\nBU_: X\nBO_ 256 M: 8 X\n SG_ T : 0|8@1+ (1,-40) [0|0] "°C" X\n'
     for encoded in (text.encode("cp1252"), text.encode(), b"\xef\xbb\xbf" + text.encode()):
-        assert Database.load_dbc(encoded, "x").messages[0].signals[0].unit == "°C"
+        assert Database.load(encoded, "x").messages[0].signals[0].unit == "°C"
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.7", b"\x00" * 100, b"BO_ x\n SG_ y\n", b"\xff\xfe\x00"])
 def test_what_is_no_database_is_refused(data: bytes) -> None:
     with pytest.raises(Corrupt, match="no message can be read"):
-        Database.load_dbc(data, "x")
+        Database.load(data, "x")
 
 
 def test_a_database_that_is_too_large_is_refused_before_it_is_parsed() -> None:
     with pytest.raises(LimitExceeded):
-        Database.load_dbc(bytes(32 * 1024 * 1024 + 1), "x")
+        Database.load(bytes(32 * 1024 * 1024 + 1), "x")
 
 
 def test_a_signal_named_as_the_time_column_gets_another_name() -> None:

@@ -27,7 +27,7 @@ def dbc(*lines: str) -> str:
 
 
 def load(*lines: str) -> Database:
-    return Database.load_dbc(dbc(*lines).encode(), "test.dbc")
+    return Database.load(dbc(*lines).encode(), "test.dbc")
 
 
 def decode(database: Database, rows: list[Row], channels: list[str] | None = None, **options: Any) -> Decoder:
@@ -57,7 +57,7 @@ def same(mine: float, expected: float | str) -> bool:
 def test_every_value_equals_cantools_to_the_last_digit(vectors: Path) -> None:
     expected = [json.loads(line) for line in vectors.read_text().splitlines()]
     source = vectors.with_name(vectors.name.replace(".decoded.jsonl", ".dbc"))
-    compiled = Database.load_dbc(source.read_bytes(), source.name).to_json()
+    compiled = Database.load(source.read_bytes(), source.name).to_json()
     decoder = Decoder(Database.from_json(compiled), ["can0"], j1939_null=False)
     for first in range(0, len(expected), 97):  # odd blocks: a stream grows over several of them
         decoder.add(
@@ -233,7 +233,7 @@ def test_eleven_and_29_bit_ids_of_one_number_are_different_messages() -> None:
 
 
 def test_each_bus_has_its_own_stream_and_a_restricted_database_wins_on_its_bus() -> None:
-    left = Database.load_dbc(dbc("BO_ 256 Left: 8 X", ' SG_ A : 0|8@1+ (1,0) [0|0] "" X').encode(), "left", ("can1",))
+    left = Database.load(dbc("BO_ 256 Left: 8 X", ' SG_ A : 0|8@1+ (1,0) [0|0] "" X').encode(), "left", ("can1",))
     every = load("BO_ 256 Every: 8 X", ' SG_ B : 0|8@1+ (1,0) [0|0] "" X')
     rows = [frame("100#01", 1, 0), frame("100#02", 2, 1), frame("100#03", 3, 0)]
     decoder = decode(Database.merge([every, left]), rows, ["can0", "can1"])

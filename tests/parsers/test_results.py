@@ -46,7 +46,7 @@ VAL_ 256 Gear 0 "Park" 1 "Drive" ;
 
 
 def database() -> Database:
-    return Database.load_dbc(DBC.replace("Slow/er", "Slower").encode(), "test.dbc")
+    return Database.load(DBC.replace("Slow/er", "Slower").encode(), "test.dbc")
 
 
 def rows(count: int) -> list[tuple[int, int, int, int, bytes]]:
@@ -361,7 +361,7 @@ def test_nan_and_infinity_stay_in_the_column_but_not_in_the_statistics(tmp_path:
         f"({i}.000000) can0 300#{struct.pack('<d', value).hex()}\n" for i, value in enumerate([math.nan, 1.5, math.inf, -2.5, -math.inf])
     )
     (tmp_path / "out").mkdir()
-    document = decode_recording(BytesSource(text.encode(), "a.log"), "a.log", [Database.load_dbc(dbc.encode(), "d")], tmp_path / "out")
+    document = decode_recording(BytesSource(text.encode(), "a.log"), "a.log", [Database.load(dbc.encode(), "d")], tmp_path / "out")
     signal = document["streams"][0]["signals"][0]
     assert (signal["count"], signal["null_count"], signal["min"], signal["max"], signal["sum"]) == (2, 3, -2.5, 1.5, -1.0)
     samples = read_signal(stream_path(tmp_path / "out", document["streams"][0]["key"]), "F")
@@ -392,7 +392,7 @@ def test_a_real_drive_decodes_with_the_gps_database(suffix: str, tmp_path: Path)
     (tmp_path / "out").mkdir()
     seen: list[int] = []
     with FileSource(log) as source:
-        compiled = Database.load_dbc(path.read_bytes(), path.name)
+        compiled = Database.load(path.read_bytes(), path.name)
         document = decode_recording(source, log.name, [compiled], tmp_path / "out", progress=seen.append)
     check_summary(document)
     expected = json.loads((CORPUS / "derived" / "EXPECTED_derived.json").read_text())
@@ -411,7 +411,7 @@ def test_a_j1939_database_knows_no_frame_of_a_drive_without_its_groups(tmp_path:
     path = CORPUS / "dbc" / Path(entry["dbc"]).name
     (tmp_path / "out").mkdir()
     with FileSource(CORPUS / "derived" / "drive_94C49784.blf") as source:
-        document = decode_recording(source, "drive.blf", [Database.load_dbc(path.read_bytes(), path.name)], tmp_path / "out")
+        document = decode_recording(source, "drive.blf", [Database.load(path.read_bytes(), path.name)], tmp_path / "out")
     assert document["coverage"]["frames_unknown"] == entry["unmatched_frames"]
     assert document["coverage"]["frames_known"] == entry["frames"] - entry["unmatched_frames"]
     assert len(document["streams"]) == len(entry["signals"])

@@ -43,7 +43,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def databases() -> bytes:
-    return sandbox.join_databases([(Database.load_dbc(DBC, "test.dbc").to_json(), None)])
+    return sandbox.join_databases([(Database.load(DBC, "test.dbc").to_json(), None)])
 
 
 class Templates:
@@ -576,7 +576,7 @@ def test_control_characters_in_a_reason_do_not_reach_the_caller(log: int, out: P
 
 def test_a_database_is_compiled_in_a_child_of_its_own() -> None:
     compiled, warnings, counts = sandbox.compile_database(DBC, "test.dbc")
-    assert Database.from_json(compiled) == Database.load_dbc(DBC, "test.dbc")
+    assert Database.from_json(compiled) == Database.load(DBC, "test.dbc")
     assert (warnings, counts) == ([], {"messages": 1, "signals": 1})
 
 
