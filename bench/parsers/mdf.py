@@ -92,12 +92,24 @@ LOGGED = f"{FRAMES:,} frames"
 
 CASES = [
     case
-    for compression, stored in ((NONE, ""), (DEFLATED, ", deflated"), (TRANSPOSED, ", transposed and deflated"))
+    for compression, stored, select_goal in (
+        (NONE, "", 5),
+        (DEFLATED, ", deflated", 5),
+        (TRANSPOSED, ", transposed and deflated", 2),  # inflating alone takes a fifth of the peer's time
+    )
     for case in (
         Case(
             f"decode an MDF bus logging, {LOGGED}{stored}", "CPU s", 7, "asammdf", bus(compression), f"{HERE}:decode_bus", "mdf:decode_bus"
         ),
-        Case(f"read MDF, {SAMPLES}{stored}", "CPU s", 5, "asammdf select", channels(compression), f"{HERE}:read_channels", "mdf:select"),
+        Case(
+            f"read MDF, {SAMPLES}{stored}",
+            "CPU s",
+            select_goal,
+            "asammdf select",
+            channels(compression),
+            f"{HERE}:read_channels",
+            "mdf:select",
+        ),
         Case(f"read MDF, {SAMPLES}{stored}, beside mdfr", "CPU s", 1, "mdfr", channels(compression), f"{HERE}:read_channels", "mdf:load"),
     )
 ]
