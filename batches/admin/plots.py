@@ -14,6 +14,7 @@ from common.display import number, recorded, visible
 from common.errors import ArgusError
 from files import results
 from parsers.errors import ParseError
+from parsers.results.reader import OtherSchema
 
 DEFAULT_POINTS, MOST_POINTS = 1200, 4000
 PICTURE_POINTS = 400
@@ -39,6 +40,8 @@ def data(request: HttpRequest, batch: Batch) -> JsonResponse:
         plot = results.plot(batch, *key, first, last, points)
     except ArgusError as error:
         return JsonResponse({"error": error.advice}, status=error.status)
+    except OtherSchema as error:
+        return JsonResponse({"error": str(error)}, status=409)
     except ParseError:
         return JsonResponse({"error": "The stored result is damaged; parse the files again."}, status=500)
     if t0 is None:

@@ -12,13 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from parsers.errors import Corrupt, LimitExceeded
+from parsers.errors import Corrupt, LimitExceeded, ParseError
 from parsers.results.check import check_summary
-from parsers.results.layout import TIME_COLUMN
+from parsers.results.layout import SCHEMA, TIME_COLUMN
 
 MAX_SUMMARY = 64 << 20
 FIRST = -(1 << 63)
 LAST = (1 << 63) - 1
+
+class OtherSchema(ParseError):
+    """The result was written by another version of Argus."""
+
+    code = "other_schema"
+
 
 File = str | os.PathLike[str] | IO[bytes]
 """A local path or an open, seekable binary file."""
@@ -47,7 +53,7 @@ class Buckets:
 
 
 def read_summary(file: File, longest: int = MAX_SUMMARY) -> dict[str, Any]:
-    """The checked summary. Raises LimitExceeded, Corrupt, BadSummary or OSError."""
+    """The checked summary. Raises LimitExceeded, Corrupt, OtherSchema, BadSummary or OSError."""
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as opened:
             return read_summary(opened, longest)
@@ -58,6 +64,9 @@ def read_summary(file: File, longest: int = MAX_SUMMARY) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"summary is not JSON: {error}") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if type(schema) is int and schema != SCHEMA:
+        raise OtherSchema(f"The stored result is of version {schema}, this Argus reads version {SCHEMA}: parse everything again.")
     check_summary(document)
     result: dict[str, Any] = document
     return result

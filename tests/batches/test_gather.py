@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from batches import claims, gather
+from batches import claims, gather, retrigger
 from batches.models import Batch
 from batches.parse import parse_file
 from batches.scatter import scatter_batch
 from events.models import Event
-from files import merge, results
+from files import merge, results, storage
 from files.models import File
 from tests import factories
 from tests.queue import drain
@@ -21,7 +23,7 @@ SECOND = factories.CANDUMP.replace(b"(1700000", b"(1700001")
 @pytest.fixture
 def scattered() -> Batch:
     """Two readable files and one that is not, parsed."""
-    batch = factories.uploaded({"a.log": factories.CANDUMP, "b.log": SECOND, "c.log": b"\x00garbage" * 50})
+    batch = factories.uploaded({"a.log": factories.CANDUMP, "b.log": SECOND, "c.log": b"\x00\x01\x02garbage" * 50})
     scatter_batch(batch.pk)
     for pk in File.objects.filter(batch=batch).values_list("pk", flat=True):
         parse_file(pk)
@@ -74,3 +76,16 @@ def test_a_takeover_finishes_what_the_first_began(scattered):
     batch = Batch.objects.get(pk=batch.pk)
     assert batch.state == "completed"
     assert batch.result_key == f"results/batches/{batch.pk}/{fence + 1}"
+
+
+def test_results_of_an_earlier_version_are_told_as_such_and_parsed_again(scattered):
+    file = File.objects.get(batch=scattered, name="a.log")
+    summary = json.loads(storage.read_bytes(f"{file.result_key}/summary.json", 2**24))
+    storage.write_bytes(f"{file.result_key}/summary.json", json.dumps({**summary, "schema": 1}).encode())
+    drain()
+    batch = Batch.objects.get(pk=scattered.pk)
+    assert (batch.state, batch.error_code) == ("failed", "gather_error")
+    assert "parse everything again" in batch.error
+    retrigger.reprocess(batch.pk, actor="ops", seen_fence=batch.fence)
+    drain()
+    assert Batch.objects.get(pk=batch.pk).state == "completed"

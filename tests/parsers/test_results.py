@@ -24,7 +24,7 @@ from parsers.recording import decode_recording
 from parsers.results import overview, summary
 from parsers.results.check import BadSummary, check_summary
 from parsers.results.layout import safe_name, stream_path
-from parsers.results.reader import read_overview, read_signal, read_summary
+from parsers.results.reader import OtherSchema, read_overview, read_signal, read_summary
 from parsers.results.writer import ResultWriter
 from parsers.source import BytesSource, FileSource
 from tests.parsers.blocks import CORPUS, block, frame
@@ -415,3 +415,9 @@ def test_a_j1939_database_knows_no_frame_of_a_drive_without_its_groups(tmp_path:
     assert document["coverage"]["frames_unknown"] == entry["unmatched_frames"]
     assert document["coverage"]["frames_known"] == entry["frames"] - entry["unmatched_frames"]
     assert len(document["streams"]) == len(entry["signals"])
+
+
+def test_a_result_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_bytes(b'{"schema": 1, "streams": []}')
+    with pytest.raises(OtherSchema, match=r"version 1.*parse everything again"):
+        read_summary(tmp_path / "summary.json")
