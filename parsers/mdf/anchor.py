@@ -81,7 +81,7 @@ def _most_common(named: NDArray[np.int64], begins: NDArray[np.int64], value_of: 
     """Where the first value begins, as most rows say; None when no row says anything that can be."""
     known = (value_of >= 0) & (value_of < len(begins))
     moved = named[known] - begins[value_of[known]]
-    sound = moved[(moved >= least) & (moved <= min(most, _MOST))]
+    sound = moved[(moved >= max(least, 0)) & (moved <= min(most, _MOST))]
     if not len(sound):
         return None, False
     places, counts = np.unique(sound, return_counts=True)

@@ -292,9 +292,9 @@ class UnsortedGroup:
 
     def _grow(self, member: Member, rows: int) -> bool:
         """Room for so many rows; False when all groups together would hold too much. Frames always find room: they are few at a time."""
-        more = (rows - member.held_rows) * member.row_bytes
-        if more <= 0:
+        if rows <= member.held_rows:
             return True
+        more = (rows - member.held_rows) * member.row_bytes
         if self._held + more > _MOST_WAITING and not isinstance(member.use, FrameGroup):
             return False
         self._held += more
