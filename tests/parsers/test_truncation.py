@@ -53,6 +53,8 @@ def test_a_cut_file_is_never_silently_short(name: str, tmp_path: Path) -> None:
                 assert found.offset is not None, cut
                 assert 0 <= found.offset <= cut, cut
                 continue
+            if found["format"] != name:
+                continue  # of the first line of a text, a reader of other texts may be surer
             assert content(found) <= content(whole), cut
             if content(found) < content(whole) and cut not in contract.whole_cuts:
                 assert found["lost"] or found["problem_count"], cut
