@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from parsers.base import Recording
 from parsers.blocks import LEVELS, NO_TIME, WARNING, MessageBlock, MessageList
 from parsers.results.files import ParquetFile, texts_to_arrow, to_arrow
-from parsers.results.layout import MESSAGES, TIME_COLUMN
+from parsers.results.layout import MESSAGES, TIME_COLUMN, storable
 
 FIRST_KEPT = 500  # of any level, for the summary
 WORST_KEPT = 500  # warnings and worse beyond those
@@ -25,7 +25,6 @@ SCHEMA = pa.schema(
         pa.field("text", pa.string()),
     ]
 )
-_UNSTORABLE = str.maketrans({"\0": "\N{REPLACEMENT CHARACTER}"})
 
 
 class MessageWriter:
@@ -90,8 +89,8 @@ class MessageWriter:
                 {
                     "t_ns": int(t_ns[index]) if timed[index] else None,
                     "level": LEVELS[block.level[index]],
-                    "source": self._recording.sources[block.source[index]].translate(_UNSTORABLE)[:TEXT_KEPT],
-                    "text": block.text_of(index)[:TEXT_KEPT].translate(_UNSTORABLE),
+                    "source": storable(self._recording.sources[block.source[index]][:TEXT_KEPT]),
+                    "text": storable(block.text_of(index)[:TEXT_KEPT]),
                 }
             )
 

@@ -20,6 +20,7 @@ MAX_SUMMARY = 64 << 20
 FIRST = -(1 << 63)
 LAST = (1 << 63) - 1
 
+
 class OtherSchema(ParseError):
     """The result was written by another version of Argus."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parsers.blocks import SampleBlock, StreamSpec
+from parsers.results.layout import NAME_KEPT, TIME_COLUMN, storable
 
 Views = tuple[NDArray[np.int64], list[NDArray[Any]], list[NDArray[np.uint8] | None]]
 """t_ns, one array per signal, one mask (1: valid) or None per signal; all of one length."""
@@ -148,6 +149,24 @@ class SampleStream:
     def channel(self) -> str:
         """Where it comes from."""
         return self.message.source
+
+
+def stored(spec: StreamSpec) -> StreamSpec:
+    """The stream with names and units of signals as columns and summary take them: storable, the names distinct and none the time's.
+
+    The value tables are shared: the parser may still add to them.
+    """
+    taken = {TIME_COLUMN}
+    signals = []
+    for signal in spec.signals:
+        plain = name = storable(signal.name[:NAME_KEPT])
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{plain}#{number}"
+        taken.add(name)
+        signals.append(replace(signal, name=name, unit=storable(signal.unit[:NAME_KEPT])))
+    return StreamSpec(spec.name, signals, spec.source)
 
 
 def check(spec: StreamSpec, block: SampleBlock) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from parsers.base import Recording
 from parsers.can.decode import Decoder
 from parsers.results._stats import StreamStatistics
 from parsers.results.clock import MAX_JUMPS, SampleClock
-from parsers.results.layout import MAX_FAULT_CODES, MAX_GAPS, SCHEMA
+from parsers.results.layout import MAX_FAULT_CODES, MAX_GAPS, NAME_KEPT, SCHEMA, storable
 from parsers.results.messages import MessageWriter
 from parsers.results.samples import SampleStream, WrittenStream
 
@@ -26,7 +25,6 @@ GAP_PERIODS = 10
 YEAR_2000_NS = 946_684_800 * SECOND_NS
 
 Json = dict[str, Any]
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass
@@ -128,7 +126,7 @@ def build(
         "samples": sum(result.rows for stream, result in streams if isinstance(stream, SampleStream)),
         "streams": _streams(streams, channels),
         "streams_truncated": decoder.streams_dropped > 0,
-        "fault_codes": fault_codes[:MAX_FAULT_CODES],
+        "fault_codes": [{**code, "channel": short(code["channel"])} for code in fault_codes[:MAX_FAULT_CODES]],
         "skipped": {storable(kind): count for kind, count in recording.skipped.items()},
         "messages": messages.kept,
         "message_count": messages.count,
@@ -182,26 +180,18 @@ def _time(recording: Recording, decoder: Decoder, clock: SampleClock, messages: 
 def channel_name(channels: list[str], channel: int | str) -> str:
     """The display name of a bus, or the source of a stream of samples as it is."""
     if isinstance(channel, str):
-        return storable(channel)
-    return channels[channel] if channel < len(channels) else str(channel)
+        return short(channel)
+    return short(channels[channel]) if channel < len(channels) else str(channel)
+
+
+def short(name: str) -> str:
+    """A name as it stands in results."""
+    return storable(name[:NAME_KEPT])
 
 
 def hex_id(arbitration_id: int | None) -> str | None:
     """As it is written everywhere: lower case, without leading zeros."""
     return None if arbitration_id is None else f"{arbitration_id:x}"
-
-
-@overload
-def storable(value: str) -> str: ...
-@overload
-def storable(value: dict[str, str]) -> dict[str, str]: ...
-@overload
-def storable(value: None) -> None: ...
-def storable(value: str | dict[str, str] | None) -> str | dict[str, str] | None:
-    """Texts of a file as every database takes them: at most 4,000 characters, without NUL and without halves of surrogate pairs."""
-    if isinstance(value, dict):
-        return {storable(key): storable(entry) for key, entry in value.items()}
-    return None if value is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value[:4000])
 
 
 def _ids(decoder: Decoder, channels: list[str]) -> Json:
@@ -245,7 +235,7 @@ def _streams(streams: list[tuple[WrittenStream, StreamResult]], channels: list[s
             {
                 "key": result.key,
                 "name": name,
-                "message": storable(stream.message.name),
+                "message": short(stream.message.name),
                 "channel": channel_name(channels, stream.channel),
                 "arbitration_id": hex_id(stream.arbitration_id),
                 "extended": stream.extended,
@@ -272,19 +262,19 @@ def stream_names(streams: Sequence[WrittenStream], channels: list[str]) -> list[
         buses.setdefault(stream.message.name, set()).add(stream.channel)
         sources.setdefault((stream.message.name, stream.channel), set()).add(stream.source_address)
     names: dict[str, None] = {}
+    numbers: dict[str, int] = {}  # the last one given to a name: a file of streams of one name tries none twice
     for stream in streams:
-        name = storable(stream.message.name)
+        name = short(stream.message.name)
         if len(sources[stream.message.name, stream.channel]) > 1 and stream.source_address is not None:
             name = f"{name}@{stream.source_address:02x}"
         if len(buses[stream.message.name]) > 1:
             name = f"{channel_name(channels, stream.channel)}.{name}"
         if name in names:  # two messages of one name in different databases, two channel groups of one name
-            number = 2
             plain = name
-            name = f"{plain}#{hex_id(stream.arbitration_id) or number}"
+            name = f"{plain}#{hex_id(stream.arbitration_id)}" if stream.arbitration_id is not None else plain
             while name in names:
-                number += 1
-                name = f"{plain}#{number}"
+                numbers[plain] = numbers.get(plain, 1) + 1
+                name = f"{plain}#{numbers[plain]}"
         names[name] = None
     return list(names)
 

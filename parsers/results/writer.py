@@ -20,7 +20,7 @@ from parsers.results.files import ARROW_TYPES, ParquetFile, to_arrow
 from parsers.results.layout import SCHEMA, STREAMS, SUMMARY, TIME_COLUMN, safe_name
 from parsers.results.messages import MessageWriter
 from parsers.results.overview import Overview
-from parsers.results.samples import SampleStream, SampleTable, WrittenStream
+from parsers.results.samples import SampleStream, SampleTable, WrittenStream, stored
 from parsers.results.summary import Json, StreamResult
 from parsers.results.utc import UtcFinder
 
@@ -85,7 +85,7 @@ class ResultWriter:
         """Takes rows of one stream; writes rows out when too many wait. Raises ValueError for a malformed block."""
         place = self._sampled.get(block.stream)
         if place is None:
-            spec = self.recording.streams[block.stream]
+            spec = stored(self.recording.streams[block.stream])
             place = self._sampled[block.stream] = self._begin(SampleStream(spec, SampleTable(spec, self.recording.start_ns)))
         entry = self._open[place]
         table = entry.stream.columns

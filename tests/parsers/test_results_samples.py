@@ -19,6 +19,9 @@ from parsers.blocks import LEVELS, NO_TIME, Block, MessageBlock, MessageList, Sa
 from parsers.recording import decode_recording
 from parsers.results.check import check_summary
 from parsers.results.layout import MESSAGES, stream_path
+from parsers.results.reader import read_signal
+from parsers.results.samples import SampleStream, SampleTable
+from parsers.results.summary import stream_names
 from parsers.results.writer import ResultWriter
 from parsers.source import BytesSource
 from parsers.texts import TextCodes
@@ -111,6 +114,31 @@ def test_streams_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.
     document = decode(tmp_path / "out", monkeypatch, content, Recording(streams=streams))
     assert [stream["name"] for stream in document["streams"]] == ["a.group", "b.group", "b.group#2", "b.group#3"]
     assert document["time"]["flags"] == ["relative"]
+
+
+def test_names_of_any_kind_are_stored_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["t_ns", "a\0b", "a\ufffdb", "x" * 5000, "x" * 6000, "half \ud800"]
+    streams = [StreamSpec("m" * 5000, [SignalSpec(name, "V\ud800") for name in names], source) for source in ("s" * 5000, "\0", "\0")]
+    content = [SampleBlock(i, np.arange(2), [np.full(2, float(n)) for n in range(6)], [None] * 6) for i in range(3)]
+    document = decode(tmp_path / "out", monkeypatch, content, Recording(streams=streams))
+    for stream in document["streams"]:
+        assert [s["name"][:12] for s in stream["signals"]] == ["t_ns#2", "a\ufffdb", "a\ufffdb#2", "x" * 12, "x" * 12, "half \ufffd"]
+        for number, signal in enumerate(stream["signals"]):
+            assert read_signal(stream_path(tmp_path / "out", stream["key"]), signal["name"]).values.tolist() == [number, number]
+    assert len({stream["name"] for stream in document["streams"]}) == 3
+
+
+def test_many_streams_of_one_name_are_named_in_no_time() -> None:
+    spec = StreamSpec("same", [SignalSpec("x")])
+    streams = [SampleStream(spec, SampleTable(spec)) for _ in range(20_000)]
+    assert stream_names(streams, [])[-1] == "same#20000"
+
+
+def test_a_source_with_half_a_character_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered = MessageList()
+    gathered.add(0, LEVELS.index("error"), 0, "lost")
+    document = decode(tmp_path / "out", monkeypatch, [gathered.take()], Recording(sources=["\ud800 unit"]))
+    assert document["messages"][0]["source"] == "\ufffd unit"
 
 
 def test_steps_back_are_found_within_a_stream_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
