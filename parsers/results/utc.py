@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsers.can.frames import ERROR, EXTENDED, REMOTE, FrameBlock
+from parsers.results.layout import NAME_KEPT, storable
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS
 FIRST_NS = 946_684_800 * SECOND_NS  # 2000-01-01: what is before was told by a clock that nobody had set
 LAST_NS = 4_102_444_800 * SECOND_NS  # 2100-01-01
 MOST_PAIRS = 4096  # kept of one source; beyond that every other one is dropped
+MOST_SOURCES = 256
 FEWEST_PAIRS = 3
 MOST_BACK_NS = 366 * DAY_NS  # no logger is a year ahead; a clock that was never set counts from the day it was made
 MOST_SPREAD_NS = 5 * SECOND_NS  # between the 10th and 90th percentile; a source that moves more is not believed
@@ -49,13 +51,14 @@ class _Pairs:
     step: int = 1
 
     def add(self, recorded: Times, utc: Times) -> None:
-        self.recorded.append(recorded[:: self.step])
-        self.utc.append(utc[:: self.step])
+        # Copies: a view would keep the rows that were dropped in memory.
+        self.recorded.append(recorded[:: self.step].copy())
+        self.utc.append(utc[:: self.step].copy())
         self.count += len(self.recorded[-1])
         while self.count > MOST_PAIRS:
             self.step *= 2
-            self.recorded = [np.concatenate(self.recorded)[::2]]
-            self.utc = [np.concatenate(self.utc)[::2]]
+            self.recorded = [np.concatenate(self.recorded)[::2].copy()]
+            self.utc = [np.concatenate(self.utc)[::2].copy()]
             self.count = len(self.recorded[0])
 
     def offsets(self) -> Times:
@@ -98,7 +101,7 @@ class UtcFinder:
         known = known & (utc >= FIRST_NS) & (utc < LAST_NS)
         # A clock that stands still tells the time only in the row in which it changes.
         known[1:] &= utc[1:] != utc[:-1]
-        if known.any():
+        if known.any() and (source in self._sources or len(self._sources) < MOST_SOURCES):
             self._sources.setdefault(source, _Pairs()).add(recorded[known], utc[known])
 
     def correction(self) -> dict[str, Any] | None:
@@ -112,7 +115,7 @@ class UtcFinder:
             spread = high - low
             if spread <= MOST_SPREAD_NS and middle >= -MOST_BACK_NS and (best is None or spread < best["spread_ns"]):
                 middle = int(np.sort(offsets)[len(offsets) // 2])
-                best = {"source": source[:1000], "offset_ns": middle, "samples": len(offsets), "spread_ns": spread}
+                best = {"source": storable(source[:NAME_KEPT]), "offset_ns": middle, "samples": len(offsets), "spread_ns": spread}
         return best
 
 

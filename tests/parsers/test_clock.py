@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parsers.results.clock import Resolution, SampleClock
-from parsers.results.utc import MOST_PAIRS, UtcFinder
+from parsers.results.utc import MOST_PAIRS, MOST_SOURCES, UtcFinder
 from tests.parsers.blocks import Row, block, frame
 
 SECOND = 1_000_000_000
@@ -204,6 +204,15 @@ def test_what_is_kept_of_a_source_is_bounded() -> None:
     assert found is not None
     assert found["offset_ns"] == START
     assert 1000 < found["samples"] <= MOST_PAIRS
+    (pairs,) = finder._sources.values()
+    assert all(part.base is None for part in [*pairs.recorded, *pairs.utc])  # no view that keeps what was dropped
+
+
+def test_the_sources_are_bounded() -> None:
+    finder = UtcFinder()
+    for place in range(MOST_SOURCES + 10):
+        finder.take_rows(place, f"Gps{place}", ["utc"], AT, [1_700_000_000.0 + np.arange(10)], [None])
+    assert len(finder._sources) == MOST_SOURCES
 
 
 def test_a_vehicle_clock_that_was_never_set_does_not_make_the_logger_wrong() -> None:
