@@ -101,7 +101,6 @@ def run(name: str, tree: Path, folders: dict[str, Path], seconds: float) -> dict
         "PATH": os.environ["PATH"],
         "LD_PRELOAD": str(runtime),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=8:malloc_context_size=4:symbolize=1",
-        "PYTHONMALLOC": "malloc",  # so that each object has its own bounds
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     before = os.times()
