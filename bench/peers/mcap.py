@@ -19,7 +19,11 @@ def pose(number: int, rng: random.Random) -> bytes:
     """One message of about 284 bytes: 14 numbers, a text and a flag."""
     t = number / 1000
     value = {
-        "header": {"stamp": {"sec": 1_700_000_000 + number // 1000, "nsec": number % 1000 * 1_000_000}, "seq": number, "frame": "base_link"},
+        "header": {
+            "stamp": {"sec": 1_700_000_000 + number // 1000, "nsec": number % 1000 * 1_000_000},
+            "seq": number,
+            "frame": "base_link",
+        },
         "position": {"x": math.sin(t) * 50, "y": math.cos(t) * 50, "z": round(rng.gauss(0, 1), 3)},
         "velocity": [round(rng.gauss(12, 2), 4), round(rng.gauss(0, 1), 4), round(rng.gauss(0, 0.1), 4)],
         "temperature": round(20 + 5 * math.sin(t / 60), 1),

@@ -178,11 +178,6 @@ class TopicStreams:
         self._fields = _MOST_FIELDS
         self._held = 0  # bytes of messages that are not decoded yet
 
-    @property
-    def decoded(self) -> bool:
-        """Whether any topic has given a row, or has one waiting."""
-        return any(topic.messages > topic.undecoded + topic.failed for topic in self._topics)
-
     def topic(self, name: str, schema: Schema, source: str = "") -> int:
         """The number of a topic with a schema, for `add`; the same for the same arguments. Never raises."""
         parts = (name, schema.message_encoding, schema.encoding, schema.name, source)
