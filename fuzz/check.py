@@ -85,8 +85,8 @@ def take_all(parser: type[Parser], data: bytes, recording: Recording) -> None:
 
 
 def source_of(data: bytes) -> BytesSource:
-    """A source whose bytes are an allocation of its own, so that the sanitizer sees each read beside it; Python keeps small ones together."""
-    return BytesSource(memoryview(np.frombuffer(data, np.uint8).copy()) if data else data)
+    """A source whose bytes are an allocation of its own: the sanitizer sees each read beside it. Python keeps small ones together."""
+    return BytesSource(np.array(bytearray(data)).data if data else data)
 
 
 def check_error(error: ParseError, size: int) -> None:
