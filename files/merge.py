@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from files import brief
 from files.merge_streams import MEMORY, StreamMerge
 from files.result_files import FileResult, Identity, Json, stream_names
 from parsers.blocks import LEVELS
@@ -21,6 +22,7 @@ MAX_MESSAGES = 200
 MAX_FILES = 5000
 MAX_LOST = 20  # lost ranges listed for one file
 MAX_NAMED = 50  # attachments, undecoded topics and facts of metadata listed for one file
+MAX_NAMED_OF_ALL = 20_000  # and for all of them together
 KEPT_SUMMARIES = 64  # files up to which the summaries stay in memory
 
 CLOCKS = ("absolute", "1970", "relative")
@@ -88,7 +90,8 @@ class BatchTotals:
     message_count: int = 0
     message_levels: Counter[str] = field(default_factory=Counter)
     samples: int = 0
-    correction: Json | None = None
+    corrections: dict[str, Json | None] = field(default_factory=dict)
+    named: int = 0
     files: list[Json] = field(default_factory=list)
     file_count: int = 0
 
@@ -98,7 +101,11 @@ class BatchTotals:
         clock = "relative" if not time["absolute"] else "1970" if "1970" in time["flags"] else "absolute"
         self.spans[clock].add(time["first_ns"], time["last_ns"])
         self.flags.update(time["flags"])
-        self.correction = self.correction or time["correction"]
+        # Recordings that count from their own start share no offset: only that of the first one tells when the batch began.
+        if clock == "absolute":
+            self.corrections[clock] = self.corrections.get(clock) or time["correction"]
+        else:
+            self.corrections.setdefault(clock, time["correction"])
         self.jump_count += time["jump_count"]
         self.jumps += [
             {"file": result.file_id, "from_ns": jump["from_ns"], "to_ns": jump["to_ns"]}
@@ -117,7 +124,9 @@ class BatchTotals:
         self._add_messages(result, summary["messages"])
         self.file_count += 1
         if len(self.files) < MAX_FILES:
-            self.files.append(_file(result, summary))
+            named = _named(summary, min(MAX_NAMED, MAX_NAMED_OF_ALL - self.named))
+            self.named += sum(len(named[kind]) for kind in ("undecoded", "attachments", "metadata"))
+            self.files.append(_file(result, summary) | named)
         return clock
 
     def _add_messages(self, result: FileResult, messages: Sequence[Json]) -> None:
@@ -198,8 +207,18 @@ class BatchTotals:
             "flags": [flag for flag in FLAGS if flag in flags],
             "jumps": self.jumps,
             "jump_count": self.jump_count,
-            "correction": self.correction,
+            "correction": self.corrections.get(used[0]) if used else None,
         }
+
+
+def _named(summary: Json, most: int) -> Json:
+    most = max(most, 0)
+    return {
+        "undecoded": brief.entries(summary["undecoded"], most),
+        "undecoded_count": len(summary["undecoded"]),
+        "attachments": brief.attachments(summary["attachments"], most),
+        "metadata": brief.entries(summary["metadata"], most),
+    }
 
 
 def _file(result: FileResult, summary: Json) -> Json:
@@ -218,10 +237,6 @@ def _file(result: FileResult, summary: Json) -> Json:
         "frames": summary["frames"]["total"],
         "samples": summary["samples"],
         "messages": summary["message_count"],
-        "undecoded": dict(list(summary["undecoded"].items())[:MAX_NAMED]),
-        "undecoded_count": len(summary["undecoded"]),
-        "attachments": summary["attachments"][:MAX_NAMED],
-        "metadata": dict(list(summary["metadata"].items())[:MAX_NAMED]),
         "partial": summary["partial"],
         "lost": lost[:MAX_LOST],
         "lost_count": len(lost),

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from common.clock import EPOCH, from_now
 from common.errors import DiskFull, NotFound, StorageUnavailable
 from common.heartbeat import Heartbeat
-from files import storage
+from files import brief, storage
 from files.models import ErrorClass, File, FileState
 from parsers import sandbox
 
@@ -29,6 +29,7 @@ log = structlog.get_logger("argus.parsing")
 MAX_CRASHES = 3
 CRASH_BACKOFF = (timedelta(seconds=10), timedelta(seconds=60), timedelta(seconds=300))
 RESULT, BETTER = "result", "better"  # folders of the first run and of the one with the chosen databases
+NAMED = 20  # attachments, undecoded topics and facts of metadata in the row of a file
 SHORTEST_DELAY = timedelta(seconds=1)
 INFRA_BACKOFF_FIRST = timedelta(seconds=10)
 INFRA_BACKOFF_LONGEST = timedelta(hours=1)
@@ -269,9 +270,9 @@ def facts(summary: dict[str, Any]) -> dict[str, Any]:
         "samples": summary["samples"],
         "messages": summary["message_count"],
         "message_levels": summary["message_levels"],
-        "undecoded": dict(list(summary["undecoded"].items())[:20]),
-        "attachments": summary["attachments"][:20],
-        "metadata": dict(list(summary["metadata"].items())[:20]),
+        "undecoded": brief.entries(summary["undecoded"], NAMED),
+        "attachments": brief.attachments(summary["attachments"], NAMED),
+        "metadata": brief.entries(summary["metadata"], NAMED),
         "coverage": summary["coverage"],
         "streams": len(summary["streams"]),
         "signals": sum(len(stream["signals"]) for stream in summary["streams"]),

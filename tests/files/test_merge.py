@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from files.merge import covered_bytes, ever_on, merge
+from files.parsing import facts
 from files.result_files import FileResult, Results
 from parsers.base import LogMessage, LostRange
 from tests.files.recordings import SECOND, START, decode, every, scaled
@@ -301,6 +302,41 @@ def test_a_recording_without_frames_has_statistics_too(tmp_path: Path) -> None:
         "jump_count": 0,
         "correction": None,
     }
+
+
+def change(folder: Path, **members: Any) -> None:
+    summary = json.loads((folder / "summary.json").read_bytes())
+    time = members.pop("time", {})
+    (folder / "summary.json").write_text(json.dumps({**summary, **members, "time": {**summary["time"], **time}}))
+
+
+def test_the_true_time_is_told_by_a_file_of_the_same_clock(tmp_path: Path) -> None:
+    stamps, counted = every(SECOND, 10), every(SECOND, 10, 0)
+    results = [
+        decode(tmp_path / "counted", {"Whole": (counted, np.arange(10))}, absolute=False),
+        decode(tmp_path / "first", {"Whole": (stamps, np.arange(10))}),
+        decode(tmp_path / "second", {"Whole": (stamps + 60 * SECOND, np.arange(10))}, absolute=True),
+    ]
+    far = {"source": "Gps.utc", "offset_ns": START, "samples": 10, "spread_ns": 0}
+    change(tmp_path / "counted", time={"correction": far})
+    assert merge(results)["time"]["correction"] is None
+    change(tmp_path / "second", time={"correction": {**far, "offset_ns": SECOND}})
+    assert merge(results)["time"]["correction"]["offset_ns"] == SECOND
+    assert merge(results[:1])["time"]["correction"] == far
+    assert (
+        merge([decode(tmp_path / "other", {"Whole": (counted, np.arange(10))}, absolute=False), results[0]])["time"]["correction"] is None
+    )
+
+
+def test_what_files_name_does_not_fill_the_statistics(tmp_path: Path) -> None:
+    long = {f"{i} {'x' * 3000}": "y" * 4000 for i in range(1000)}
+    listed = [{"name": "z" * 4000, "media_type": "", "size": None}] * 1000
+    base = decode(tmp_path / "a", {"Whole": (every(SECOND, 3), np.arange(3))})
+    change(tmp_path / "a", undecoded=long, metadata=long, attachments=listed)
+    files = merge([FileResult(str(i), str(i), i, base.open) for i in range(3)])["files"]
+    assert (len(files[0]["undecoded"]), files[0]["undecoded_count"], len(files[0]["attachments"])) == (50, 1000, 50)
+    assert len(json.dumps(files)) < 200_000
+    assert len(json.dumps(facts(base.summary))) < 30_000
 
 
 def test_no_file_at_all_has_statistics_too() -> None:
