@@ -21,6 +21,7 @@ MAX_BYTES = 8 * 2**20
 MAX_ROWS = 100_000
 AT_ONCE = 500  # rows of one statement
 COLUMNS = ("code", "text", "severity", "action")
+DELIMITERS = (",", ";", "\t")
 CODE = re.compile(r"[PCBU][0-3][0-9A-F]{3}(?:-[0-9A-F]{2})?|SPN \d{1,6}(?: FMI \d{1,2})?")
 SPN = re.compile(r"\d{1,6}")
 
@@ -94,12 +95,12 @@ def _rows(content: bytes) -> Iterator[CodeFact]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=header.count))
     try:
-        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:4096], delimiters=",;\t")
-    except csv.Error:
-        dialect = csv.excel
-    reader = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect)
-    names = {(name or "").strip().lower(): name for name in reader.fieldnames or []}
+        names = {name.strip().lower(): name for name in reader.fieldnames or []}
+    except csv.Error as error:
+        raise BadCodeTable(f"Line 1: {error}.") from error
     if "code" not in names or "text" not in names:
         raise BadCodeTable("The first line must name the columns: code, text and, if you have them, severity and action.")
     try:

@@ -48,6 +48,15 @@ class TestImport:
         assert (done.added, done.changed) == (1, 1)
         assert known()["P1234"] == ("relay", "", "")
 
+    def test_quotes_and_apostrophes_are_part_of_the_text(self) -> None:
+        table = b"""code,text\nP1234,"driver's ""big"" relay; 'left', 'right'"\nP1235,'a','b'\nP1236,it's off\n"""
+        import_codes(table, None, actor="x")
+        assert {code: text for code, (text, *_) in known().items()} == {
+            "P1234": "driver's \"big\" relay; 'left', 'right'",
+            "P1235": "'a'",
+            "P1236": "it's off",
+        }
+
     @pytest.mark.parametrize(
         "table",
         [
@@ -71,6 +80,7 @@ class TestImport:
             (b"code,text,severity\nP1234,x,loud\n", "Line 2: severity 'loud'"),
             (b'code,text\nP1234,"' + b"a" * 200_000, "field larger"),
             (b"code,text\nP1234,a\0b\n", "NUL"),
+            (b'"code,text' + b"a" * 200_000, "Line 1: field larger"),
         ],
     )
     def test_a_table_with_anything_wrong_changes_nothing(self, table: bytes, says: str) -> None:
