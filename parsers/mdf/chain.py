@@ -11,9 +11,10 @@ from typing import NamedTuple
 from parsers.errors import Corrupt, LimitExceeded, ParseError, Truncated
 from parsers.mdf.blocks import HEADER, Block
 from parsers.mdf.inflate import Packed, check, inflated
-from parsers.mdf.state import UPDATE_DATA_LENGTH, Path, State
+from parsers.mdf.state import UPDATE_DATA_LENGTH, Budget, Path, State
 
 Bytes = bytes | bytearray | memoryview
+SIGNAL_DATA = (b"##SD",)
 
 # DZ: original block type, method, parameter (bytes of a row of a transposed block), length of the content, length of what is stored
 _DZ = struct.Struct("<2sBxIQQ")
@@ -66,6 +67,7 @@ class Chain:
         self.kinds = kinds
         self.unit = unit
         self.invalid = invalid
+        self.budget: Budget = state.values if kinds == SIGNAL_DATA else state.records
         self._chunks: list[Chunk] | None = None
         self._places: list[int] = []
         self._inflated: tuple[int, Bytes] = (-1, b"")
@@ -100,7 +102,7 @@ class Chain:
 
     def _stored(self, chunk: Chunk, at: int) -> Bytes:
         length = min(self.state.limits.read_size, chunk.size - at)
-        self.state.spend(length)
+        self.budget.spend(length)
         data = self.state.source.read_at(chunk.start + at, length)
         if not len(data):
             raise Truncated("file ended while it was read", min(chunk.start + at, self.state.source.size))
@@ -108,13 +110,17 @@ class Chain:
 
     def _content(self, chunk: Chunk) -> Bytes:
         assert chunk.packed is not None
-        self.state.spend(chunk.stored, chunk.packed.size)
+        self.budget.spend(chunk.stored, chunk.packed.size)
         return inflated(chunk.packed, memoryview(self.state.source.read_at(chunk.start, chunk.stored)))
 
     # --- any place of the stream
 
-    def read_from(self, position: int) -> Bytes:
-        """Some bytes from `position` on; none where the stream has none. Raises ParseError when they cannot be read."""
+    def size(self) -> int:
+        """Bytes of the whole stream. Raises LimitExceeded when it has too many blocks."""
+        self._index()
+        return sum(chunk.size for chunk in self._chunks or ())
+
+    def _index(self) -> list[Chunk]:
         if self._chunks is None:
             self._chunks = []
             for chunk in self.chunks():
@@ -126,11 +132,16 @@ class Chain:
                     claimed = chunk.stored + chunk.missing
                     self.state.lose(Truncated(f"signal data of {claimed} bytes are cut after {chunk.stored}", end), chunk.missing)
             self._places = [chunk.position for chunk in self._chunks]
+        return self._chunks
+
+    def read_from(self, position: int) -> Bytes:
+        """Some bytes from `position` on; none where the stream has none. Raises ParseError when they cannot be read."""
+        chunks = self._index()
         place = bisect_right(self._places, position) - 1
         # Empty blocks share their position with the one behind them, which is found first.
-        if place < 0 or position >= self._chunks[place].position + self._chunks[place].size:
+        if place < 0 or position >= chunks[place].position + chunks[place].size:
             return b""
-        chunk = self._chunks[place]
+        chunk = chunks[place]
         if chunk.packed is None:
             return self._stored(chunk, position - chunk.position)
         if self._inflated[0] != place:

@@ -39,6 +39,7 @@ _MOST_PAYLOAD = 64
 _MOST_RECORD_PAYLOAD = 4096  # bytes that a record may have for one payload
 _PADDING = 8
 _FEW = 16
+_FRAME_BYTES = 32  # of a frame in a block
 _FD_LENGTHS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64], np.int64)
 _FLAGS = {"EDL": FD, "BRS": BRS, "ESI": ESI}
 
@@ -184,6 +185,7 @@ class FrameGroup:
     def frames(self, rows: Rows) -> Frames:
         """The rows as frames; those without a time, without their data or longer than CAN FD allows are counted instead."""
         n = rows.count
+        self.state.spend_output(n * _FRAME_BYTES, self.group.offset)
         t_ns, timed = self.time.times(rows)
         keep = np.ones(n, np.bool_) if timed is None else timed
         self.untimed += int(n - np.count_nonzero(keep))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from parsers.errors import LimitExceeded, ParseError
 from parsers.mdf._demux import pairs, spans
-from parsers.mdf.chain import Bytes, Chain
+from parsers.mdf.chain import SIGNAL_DATA, Bytes, Chain
 from parsers.mdf.state import State
 
 Offsets = NDArray[np.uint64]
@@ -42,16 +42,23 @@ class Payload(Protocol):
     def pieces(self, offsets: Offsets) -> Iterator[Piece]:
         """The values of the rows. Rows that no piece covers have none."""
 
+    def close(self) -> None:
+        """Gives back what is kept: no further row will ask."""
+
 
 class SignalData:
-    """Values in SD blocks, read where the rows point; in order of the file this is one pass."""
+    """Values in SD blocks, read where the rows point; in order of the file this is one pass.
+
+    Rows that go back have all values kept, as long as there is room; some writers store each different text once.
+    """
 
     def __init__(self, state: State, link: int) -> None:
         self.state = state
         self.missing = 0
-        self._chain = Chain(state, link, (b"##SD",))
+        self._chain = Chain(state, link, SIGNAL_DATA)
         self._window: Bytes = b""
         self._base = 0
+        self._kept = 0
         self._ended = False
 
     def ready(self, offsets: Offsets) -> int:
@@ -77,6 +84,10 @@ class SignalData:
     def _load(self, offset: int) -> bool:
         """Makes the value at `offset` the first of the window; False when there is none."""
         try:
+            if self._kept:
+                return False  # all values are in the window, this is none
+            if offset < self._base and self._keep():
+                return offset + _LENGTH <= len(self._window)
             parts = self._parts(offset)
         except ParseError as error:
             # Beyond what the file justifies nothing more is read; a block that cannot be inflated costs its own values only.
@@ -88,6 +99,30 @@ class SignalData:
         self._window = parts[0] if len(parts) == 1 else b"".join(parts)
         self._base = offset
         return True
+
+    def _keep(self) -> bool:
+        """Makes all values the window, if there is room; only once."""
+        size = self._chain.size()
+        if size > self.state.value_room:
+            return False
+        whole = bytearray(size)
+        at = 0
+        while at < size:
+            part = self._chain.read_from(at)
+            if not len(part):
+                return False  # a gap
+            whole[at : at + len(part)] = part
+            at += len(part)
+        self.state.value_room -= size
+        self._kept = size
+        self._window, self._base = whole, 0
+        return True
+
+    def close(self) -> None:
+        """Gives back the room for kept values."""
+        self.state.value_room += self._kept
+        self._kept = 0
+        self._window, self._base = b"", 0
 
     def _parts(self, offset: int) -> list[Bytes] | None:
         parts: list[Bytes] = []
@@ -182,6 +217,9 @@ class CollectedData:
         self._next = behind
         self._data = data[behind - self._base :]
         self._base = behind
+
+    def close(self) -> None:
+        """Nothing is kept beyond what waits."""
 
     def forget(self) -> None:
         """Drops everything: no row will ask for it."""

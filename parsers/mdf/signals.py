@@ -56,7 +56,7 @@ _NO_NUMBER = {
     COMPLEX_BE: "complex numbers",
 }
 _LONGEST_TEXT = 65_536  # bytes that a record may have for one text
-_MOST_GROWTH = 128  # bytes of all columns for each byte of a record; one bit that becomes a real number takes 64
+_MOST_GROWTH = 72  # bytes of all columns for each byte of a record; one bit that becomes a real number takes 64
 _GROWTH_FREE = 4096
 _ROW_NUMBERS = np.dtype(np.uint64)
 
@@ -268,6 +268,7 @@ class SampleGroup:
             self.stream = self.state.recording.add_stream(spec)
         if self.stream < 0:
             return None
+        self.state.spend_output(rows.count * self.row_bytes, self.group.offset)
         t_ns, timed = self.time.times(rows)
         columns: list[NDArray[Any]] = []
         masks: list[Mask] = []
@@ -347,8 +348,10 @@ def flat(channels: list[Channel]) -> list[Channel]:
 
 
 def report_missing(state: State, group: ChannelGroup, payloads: list[tuple[Slot, np.dtype[Any], Payload]]) -> None:
-    """Says how many values of variable length were not where their rows say."""
+    """Says how many values of variable length were not where their rows say, when all rows have been read."""
     missing = sum(payload.missing for _, _, payload in payloads)
+    for _, _, payload in payloads:
+        payload.close()
     if missing:
         state.lose(Corrupt(f"{missing} values of variable length of channel group {group.name} are not there", group.offset), 0)
 

@@ -20,7 +20,26 @@ UPDATE_VLSD_LENGTH = 32
 UPDATE_VLSD_OFFSETS = 64
 ANY_UPDATE = 0xFFFF  # the file is unfinished and does not say how
 
+_VALUE_ROOM = 64 * MIB
+_OUTPUT_FREE = 1024 * MIB
 _MOST_READINGS = 8  # of each byte of the file: columns of a 4.2 file may need their time column anew
+
+
+class Budget:
+    """What may be read and inflated of a file of that size."""
+
+    def __init__(self, size: int, limits: Limits) -> None:
+        self._stored = _MOST_READINGS * size + 64 * MIB
+        self._inflated = limits.max_inflate_ratio * size + limits.max_inflated
+
+    def spend(self, stored: int, inflated: int = 0) -> None:
+        """Counts bytes of data that are read. Raises LimitExceeded when the file cannot honestly need so many."""
+        self._stored -= stored
+        self._inflated -= inflated
+        if self._stored < 0:
+            raise LimitExceeded("data blocks are linked to again and again: more is read than the file holds", 0)
+        if self._inflated < 0:
+            raise LimitExceeded("data blocks inflate to more than the size of the file justifies", 0)
 
 
 class State:
@@ -34,8 +53,10 @@ class State:
         self.unfinished = 0
         self.first_error: ParseError | None = None
         self.text_room = 16 * MIB  # bytes of different texts that all columns together may still have
-        self._stored = _MOST_READINGS * source.size + 64 * MIB
-        self._inflated = limits.max_inflate_ratio * source.size + limits.max_inflated
+        self.value_room = _VALUE_ROOM  # bytes of values of variable length that may be kept for rows that name them in no order
+        self.records = Budget(source.size, limits)
+        self.values = Budget(source.size, limits)
+        self._output = limits.max_inflate_ratio * source.size + _OUTPUT_FREE
         self._landmarks: list[int] = []
 
     def lose(self, error: ParseError, length: int) -> None:
@@ -50,14 +71,11 @@ class State:
         """Marks a block that cannot be read, and what hangs on it, as lost."""
         self.lose(error, 0)
 
-    def spend(self, stored: int, inflated: int = 0) -> None:
-        """Counts bytes of data that are read. Raises LimitExceeded when the file cannot honestly need so many."""
-        self._stored -= stored
-        self._inflated -= inflated
-        if self._stored < 0:
-            raise LimitExceeded("data blocks are linked to again and again: more is read than the file holds", 0)
-        if self._inflated < 0:
-            raise LimitExceeded("data blocks inflate to more than the size of the file justifies", 0)
+    def spend_output(self, columns: int, offset: int) -> None:
+        """Counts bytes of columns that are made. Raises LimitExceeded for small files that describe a flood of values."""
+        self._output -= columns
+        if self._output < 0:
+            raise LimitExceeded("the records become more values than the size of the file justifies", offset)
 
     def add_landmark(self, offset: int) -> None:
         """A place where a block begins: an open data block in front of it ends there."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parsers.base import Recording
-from parsers.blocks import NO_TIME, MessageBlock
+from parsers.blocks import NO_TIME, MessageBlock, SampleBlock
 from parsers.can.frames import BRS, ESI, EXTENDED, FD, REMOTE, TX, FrameBlock
 from parsers.contract import ParserContract, attempt, read
 from parsers.detect import detect
@@ -539,6 +539,44 @@ def test_different_texts_beyond_the_limit_are_left_out_and_told() -> None:
     assert len(lines) == rows
     assert sum(",s=" in line for line in lines) == 4096
     assert recording.problem_count == rows - 4096
+
+
+@pytest.mark.parametrize("room", [64 << 20, 0])
+def test_texts_may_be_named_in_any_order(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parsers.mdf.state._VALUE_ROOM", room)
+    content, offsets = vlsd(*(f"text {i}".encode() for i in range(50)))
+    order = [i * 17 % 50 for i in range(200)]
+    records = b"".join(struct.pack("<dQ", i, offsets[place]) for i, place in enumerate(order))
+    half = len(content) // 2
+    for data in (dt(content, "SD"), dl(dz(content[:half], "SD"), dz(content[half:], "SD"), equal=half)):
+        group = cg(time_cn(), cn("s", 1, type=7, byte=8, bits=64, data=data), rows=200, size=16, name="G")
+        recording = Recording()
+        (block,) = MdfParser().blocks(BytesSource(mdf.mdf(hd(dg(group, data=dt(records))))), recording)
+        assert isinstance(block, SampleBlock)
+        choices = recording.streams[0].signals[0].choices
+        assert choices is not None
+        assert [choices[code] for code in block.columns[0].tolist()] == [f"text {place}" for place in order]
+        assert recording.lost == []
+
+
+def test_a_small_file_does_not_become_a_flood_of_values() -> None:
+    channels = [cn(f"v{i}", bits=1, bit=i % 8, conversion=cc(1, [0, 0.5])) for i in range(500)]
+    group = cg(cn("t", 3, sync=1, conversion=cc(1, [0, 1e-9])), *channels, rows=1, size=1, name="G")
+    recording = Recording()
+    blocks = MdfParser().blocks(BytesSource(mdf.mdf(hd(dg(group, data=dz(bytes(20_000_000)))))), recording)
+    assert sum(block.nbytes for block in blocks if isinstance(block, SampleBlock)) < 1200 << 20
+    assert any("than the size of the file justifies" in lost.reason for lost in recording.lost)
+
+
+def test_data_that_many_groups_share_are_not_read_for_all_of_them() -> None:
+    data = dt(bytes(1_000_000))
+    groups = [dg(cg(time_cn(), cn("v", byte=8, bits=16), rows=100_000, size=10, name="G"), data=data) for _ in range(200)]
+    lines = 0
+    recording = Recording()
+    for block in MdfParser().blocks(BytesSource(mdf.mdf(hd(*groups))), recording):
+        lines += len(block)
+    assert lines < 8_000_000
+    assert any("linked to again and again" in lost.reason for lost in recording.lost)
 
 
 # --- what the file says of itself
