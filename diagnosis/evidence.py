@@ -96,9 +96,13 @@ class Evidence:
             files.setdefault(signal["stream"], set()).update(signal["files"])
         return files
 
+    def files_of(self, stream: str) -> set[str]:
+        """The ids of the files that have the stream."""
+        return self._files_of.get(stream, set())
+
     def file_at(self, t_ns: int, stream: str = "") -> str | None:
         """The last file that was recording at this time, of those that have the stream; None when there is none."""
-        among = self._files_of.get(stream)
+        among = self.files_of(stream)
         found = None
         for file in self.statistics["files"]:
             if among and file["id"] not in among:

@@ -10,7 +10,7 @@ from diagnosis.evidence import Evidence, Json
 from diagnosis.findings import ERROR, INFO, LISTED, SECOND_NS, WARNING, FoundFinding, length, listed, percent, times
 
 RULE = "dropout"
-VERSION = "1"
+VERSION = "2"
 TITLE = "messages that were missing for a while"
 
 ENOUGH_ROWS = 20  # rows between two gaps, in the mean, from which it can be said that a message is cyclic
@@ -25,6 +25,9 @@ GRAVE_COUNT = 20  # gaps: not a loose end but a fault
 EARLY_NS = 10 * SECOND_NS
 EARLY_PERIODS = 20
 EARLY_SHARE = 0.25  # more messages than that stopped: the bus was shut down
+
+ACTION_BUS = "Check the wiring, plugs and supply of the control unit that sends it; look at what else happened at the times of the gaps."
+ACTION_OTHER = "Check the sensor or the program that it comes from and the load of its computer; look at what else happened at the times."
 
 Span = tuple[int, int]
 
@@ -44,22 +47,43 @@ class Silence:
 
 
 def find(evidence: Evidence) -> Iterator[FoundFinding]:
-    """The silences of the whole recording, then of single buses, then what single messages did beyond these."""
+    """The silences of the whole recording, then of single buses and recorders, then what single messages did beyond these."""
     cyclic = [stream for stream in evidence.streams if is_cyclic(stream)]
     jumps: list[Span] = [
         (jump["from_ns"], jump["to_ns"]) for jump in evidence.statistics["time"]["jumps"] if jump["to_ns"] > jump["from_ns"]
     ]
     everywhere = [silence for silence in silences(cyclic) if not explained(silence.span, jumps)]
-    yield from _silence_findings(evidence, everywhere, "")
+    yield from _silence_findings(evidence, everywhere, [])
     known: list[Span] = jumps + [silence.span for silence in everywhere]
-    for channel in sorted({stream["channel"] for stream in cyclic}):
-        of_bus = [stream for stream in cyclic if stream["channel"] == channel]
+    for of_bus in buses(evidence, cyclic):
         here = [silence for silence in silences(of_bus) if not explained(silence.span, known)]
-        yield from _silence_findings(evidence, here, channel)
+        yield from _silence_findings(evidence, here, of_bus)
         spans = known + [silence.span for silence in here]
         for stream in of_bus:
             yield from _gaps(evidence, stream, spans)
         yield from _ended_early(evidence, of_bus)
+
+
+def buses(evidence: Evidence, streams: Sequence[Json]) -> list[list[Json]]:
+    """Streams that come and go together: those of a bus; off CAN those of a source in files that have a stream in common.
+
+    Two recorders that are switched off at different times are not compared with each other.
+    """
+    found: dict[str, list[Json]] = {}
+    others: list[tuple[str, set[str], list[Json]]] = []
+    for stream in streams:
+        if stream["arbitration_id"] is not None:
+            found.setdefault(stream["channel"], []).append(stream)
+            continue
+        files, members = set(evidence.files_of(stream["name"])), [stream]
+        apart = []
+        for source, known, together in others:
+            if source == stream["channel"] and (known & files or known == files):
+                files, members = files | known, together + members
+            else:
+                apart.append((source, known, together))
+        others = [*apart, (stream["channel"], files, members)]
+    return [found[channel] for channel in sorted(found)] + [members for _, _, members in others]
 
 
 def is_cyclic(stream: Json) -> bool:
@@ -109,8 +133,13 @@ def explained(span: Span, known: Sequence[Span]) -> bool:
     return any(min(span[1], end) - max(span[0], start) >= EXPLAINED * (span[1] - span[0]) for start, end in known)
 
 
-def _silence_findings(evidence: Evidence, found: Sequence[Silence], channel: str) -> Iterator[FoundFinding]:
-    where = f"on bus {channel}" if channel else "on any bus"
+def _silence_findings(evidence: Evidence, found: Sequence[Silence], of_bus: Sequence[Json]) -> Iterator[FoundFinding]:
+    """`of_bus` is empty when everything was silent."""
+    channel = of_bus[0]["channel"] if of_bus else ""
+    if not of_bus:
+        where = "on any bus" if any(_on_bus(stream) for stream in evidence.streams) else "at all"
+    else:
+        where = f"on bus {channel}" if _on_bus(of_bus[0]) else f"of {listed(sorted(stream['name'] for stream in of_bus), 3)}"
     for pause in (False, True):
         spans = [silence.span for silence in found if silence.pause is pause]
         if not spans:
@@ -122,6 +151,8 @@ def _silence_findings(evidence: Evidence, found: Sequence[Silence], channel: str
         else:
             sentence = f"Nothing was recorded {where} for {length(total)} ({times(len(spans))}): all messages stopped at the same time."
             action = "Check the supply and the plug of the logger and whether the bus was asleep; single control units are not to blame."
+            if of_bus and not _on_bus(of_bus[0]):
+                action = "Check the supply of the logger and the load of its computer; single sensors are not to blame."
         yield FoundFinding(
             INFO if pause else WARNING,
             sentence,
@@ -148,8 +179,8 @@ def _gaps(evidence: Evidence, stream: Json, known: Sequence[Span]) -> Iterator[F
     yield FoundFinding(
         ERROR if share >= GRAVE_SHARE or count >= GRAVE_COUNT else WARNING,
         f"{stream['name']} was missing {times(count)}, for {more}{length(total)} altogether ({percent(share)} of its time, "
-        f"{length(longest[1] - longest[0])} at the longest), while other messages came. It is sent every {length(stream['period_ns'])}.",
-        "Check the wiring, plugs and supply of the control unit that sends it; look at what else happened at the times of the gaps.",
+        f"{length(longest[1] - longest[0])} at the longest), while other messages came. It comes every {length(stream['period_ns'])}.",
+        ACTION_BUS if _on_bus(stream) else ACTION_OTHER,
         file_id=evidence.file_at(longest[0], stream["name"]),
         stream=stream["name"],
         from_ns=min(start for start, _ in spans),
@@ -178,13 +209,19 @@ def _ended_early(evidence: Evidence, of_bus: Sequence[Json]) -> Iterator[FoundFi
             WARNING,
             f"{stream['name']} stopped {length(end - stream['last_ns'])} before the end of the recording, "
             f"while {listed(sorted(other['name'] for other in of_bus if other not in stopped), 3)} went on.",
-            "Check whether its control unit lost its supply or reset; look for fault codes of the units that need this message.",
+            "Check whether its control unit lost its supply or reset; look for fault codes of the units that need this message."
+            if _on_bus(stream)
+            else "Check whether its sensor or program stopped; look at the log of its computer.",
             file_id=evidence.file_at(stream["last_ns"], stream["name"]),
             stream=stream["name"],
             from_ns=stream["last_ns"],
             to_ns=end,
             details={"channel": stream["channel"], "arbitration_id": stream["arbitration_id"]},
         )
+
+
+def _on_bus(stream: Json) -> bool:
+    return stream["arbitration_id"] is not None
 
 
 def _total(spans: Sequence[Span]) -> int:

@@ -163,3 +163,40 @@ def test_two_messages_cannot_tell_whether_the_bus_was_silent() -> None:
     streams = [case.stream(name, without(every(0.1, 1000), (50, 60))) for name in "ab"]
     assert silences(streams) == []
     assert [finding.stream for finding in found(case)] == ["a", "b"]
+
+
+def topics(case: Case, file: str, seconds: float, *spans: tuple[float, float]) -> None:
+    """Five topics of one recorder, in a file of their own."""
+    for i in range(5):
+        times = without(every(0.1, int(seconds * 10)), *spans)
+        case.stream(f"{file}.{i}", times, channel="")["arbitration_id"] = None
+        case.signal(f"{file}.{i}", "x", times, np.zeros(len(times)))["files"] = [f"id-{file}"]
+
+
+class TestWithoutBus:
+    def test_recorders_that_end_at_different_times_are_not_compared(self) -> None:
+        case = Case()
+        topics(case, "lidar", 600)
+        times = every(1, 300)
+        case.stream("cpu", times, channel="")["arbitration_id"] = None
+        case.signal("cpu", "load", times, np.zeros(300))["files"] = ["id-cpu"]
+        assert found(case) == []
+
+    def test_a_silence_names_the_streams_and_no_bus(self) -> None:
+        case = Case()
+        topics(case, "lidar", 600, (100, 130))
+        topics(case, "radar", 600)
+        (finding,) = found(case)
+        assert finding.sentence.startswith("Nothing was recorded of lidar.0, lidar.1, lidar.2 and 2 more for 30 s")
+        assert "bus" not in finding.action
+
+    def test_a_topic_with_gaps_has_no_control_unit_to_blame(self) -> None:
+        case = Case()
+        topics(case, "lidar", 600)
+        times = without(every(0.1, 6000), (50, 60))
+        case.stream("imu", times, channel="")["arbitration_id"] = None
+        case.signal("imu", "x", times, np.zeros(len(times)))["files"] = ["id-lidar"]
+        (finding,) = found(case)
+        assert finding.stream == "imu"
+        assert "It comes every 0.1 s" in finding.sentence
+        assert "control unit" not in finding.action
