@@ -38,7 +38,7 @@ def signature(compiled: bytes) -> tuple[str, list[Entry]]:
 def recognise(summary: Json) -> Recognised | None:
     """The active database, of whatever platform, that fits the frames of a log clearly best; None when none does.
 
-    Counts frames whose id a database has and whose length it does not contradict. Of one name and platform the newest version counts.
+    Counts frames whose id a database has and whose length it does not contradict. Of one name and platform the best version counts.
     """
     ids = [row for row in summary["arbitration_ids"] if row["count"] > 0]
     frames = sum(row["count"] for row in ids)
