@@ -23,6 +23,7 @@ PERIOD_SAMPLES = 65_536
 SECOND_NS = 1_000_000_000
 GAP_PERIODS = 10
 YEAR_2000_NS = 946_684_800 * SECOND_NS
+CHOICES_KEPT = 4_000_000  # characters of all value tables in the summary; those beyond are in the Parquet files only
 
 Json = dict[str, Any]
 
@@ -228,7 +229,15 @@ def _ids(decoder: Decoder, channels: list[str]) -> Json:
 def _streams(streams: list[tuple[WrittenStream, StreamResult]], channels: list[str]) -> list[Json]:
     names = stream_names([stream for stream, _ in streams], channels)
     described = []
+    room = CHOICES_KEPT
     for name, (stream, result) in zip(names, streams, strict=True):
+        signals = [_signal(stream, result.statistics, i) for i in range(len(stream.message.signals))]
+        for signal in signals:
+            size = sum(len(value) + len(text) for value, text in (signal["choices"] or {}).items())
+            if size > room:
+                signal["choices"] = None
+            else:
+                room -= size
         intervals = result.intervals
         intervals.finish()
         described.append(
@@ -245,7 +254,7 @@ def _streams(streams: list[tuple[WrittenStream, StreamResult]], channels: list[s
                 "period_ns": intervals.period_ns,
                 "gap_count": intervals.gap_count,
                 "gaps": intervals.gaps,
-                "signals": [_signal(stream, result.statistics, i) for i in range(len(stream.message.signals))],
+                "signals": signals,
             }
         )
     return described

@@ -21,7 +21,7 @@ from parsers.results.check import check_summary
 from parsers.results.layout import MESSAGES, stream_path
 from parsers.results.reader import read_signal
 from parsers.results.samples import SampleStream, SampleTable
-from parsers.results.summary import stream_names
+from parsers.results.summary import dump, stream_names
 from parsers.results.writer import ResultWriter
 from parsers.source import BytesSource
 from parsers.texts import TextCodes
@@ -126,6 +126,19 @@ def test_names_of_any_kind_are_stored_and_read_back(tmp_path: Path, monkeypatch:
         for number, signal in enumerate(stream["signals"]):
             assert read_signal(stream_path(tmp_path / "out", stream["key"]), signal["name"]).values.tolist() == [number, number]
     assert len({stream["name"] for stream in document["streams"]}) == 3
+
+
+def test_value_tables_do_not_fill_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {i: f"{i} " + "x" * 900 for i in range(4096)}
+    signals = [SignalSpec(f"s{n}", storage="int32", choices=dict(texts)) for n in range(20)]
+    signals.append(SignalSpec("mode", storage="int32", choices={0: "off"}))
+    content = [SampleBlock(0, np.arange(2), [np.zeros(2, np.int32)] * 21, [None] * 21)]
+    document = decode(tmp_path / "out", monkeypatch, content, Recording(streams=[StreamSpec("m", signals)]))
+    (stream,) = document["streams"]
+    assert stream["signals"][0]["choices"]["7"] == texts[7]
+    assert stream["signals"][-1]["choices"] == {"0": "off"}
+    assert (stream["signals"][10]["kind"], stream["signals"][10]["choices"]) == ("enum", None)
+    assert len(dump(document)) < 10_000_000
 
 
 def test_many_streams_of_one_name_are_named_in_no_time() -> None:
