@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-import random
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.parsers.can_inputs import compiled, make_dbc, write_frames, write_signals
 from bench.parsers.case import Case, Measurement, run_peer
+from bench.repeated import RepeatedSource
+
+if TYPE_CHECKING:
+    from parsers.source import Source
 
 FRAMES = 1_000_000
 SMALL = 80_000  # frames of a BLF file of about 1 MB
-MESSAGES = 60
-INTEL, MULTIPLEXED = 30, 14  # the rest is Motorola
 FORMATS = {".blf": "blf", ".log": "candump", ".asc": "asc"}
 PEER = "python-can"
 PEER_DECODES = "python-can + cantools"
-
-
-def make_dbc() -> str:
-    """60 messages of 8 bytes, about 720 signals: 30 Intel, 14 Intel with value tables and multiplexing, 16 Motorola."""
-    rng = random.Random(1)
-    lines = ['VERSION ""', "BS_:", "BU_: X"]
-    tables = []
-    for number in range(MESSAGES):
-        frame_id = 0x100 + 8 * number
-        lines.append(f"BO_ {frame_id} Message{number}: 8 X")
-        motorola, multiplexed = number >= INTEL + MULTIPLEXED, INTEL <= number < INTEL + MULTIPLEXED
-        bit = 0
-        if multiplexed:
-            lines.append(' SG_ Selector M : 0|2@1+ (1,0) [0|3] "" X')
-            bit = 2
-        end = 40 if multiplexed else 64
-        places = _places(rng, bit, end, "") + [place for value in range(4) if multiplexed for place in _places(rng, 40, 64, f"m{value} ")]
-        for index, (bit, width, mux) in enumerate(places):
-            start = 8 * (bit // 8) + 7 - bit % 8 if motorola else bit
-            scale = rng.choice(["1,0"] * 4 + ["0.1,-40", "0.0625,0"])
-            sign = rng.choice("+++-")
-            lines.append(f' SG_ Signal{index} {mux}: {start}|{width}@{0 if motorola else 1}{sign} ({scale}) [0|0] "u" X')
-            if multiplexed and width <= 2:
-                tables.append(f'VAL_ {frame_id} Signal{index} 0 "off" 1 "on" ;')
-    return "\n\n".join(["\n".join(lines), "\n".join(tables)]) + "\n"
-
-
-def _places(rng: random.Random, bit: int, end: int, mux: str) -> list[tuple[int, int, str]]:
-    """Signals that fill the bits up to `end`: (first bit, width, multiplexer mark)."""
-    places = []
-    while bit < end:
-        width = min(rng.choice([1, 2, 2, 4, 6, 8, 12]), end - bit)
-        places.append((bit, width, mux))
-        bit += width
-    return places
 
 
 def prepared(suffix: str, frames: int = FRAMES) -> Callable[[Path], dict[str, str]]:
@@ -64,6 +34,34 @@ def prepared(suffix: str, frames: int = FRAMES) -> Callable[[Path], dict[str, st
         if not log.exists():
             run_peer("can:write", path=log, frames=frames)
         return {"log": str(log), "dbc": str(dbc)}
+
+    return prepare
+
+
+def with_ceiling(suffix: str, program: str) -> Callable[[Path], dict[str, str]]:
+    """The log of the suffix, and the program in C that reads it as fast as this machine can."""
+
+    def prepare(folder: Path) -> dict[str, str]:
+        return {**prepared(suffix)(folder), "program": str(compiled(program, folder))}
+
+    return prepare
+
+
+def in_memory(folder: Path) -> dict[str, str]:
+    """The frames and the signals as plain files, for whoever decodes frames in memory without reading a log."""
+    given = prepared(".blf")(folder)
+    frames, signals = folder / f"bench_{FRAMES}.frames", folder / "bench.signals"
+    if not frames.exists():
+        write_frames(Path(given["log"]), frames)
+    write_signals(Path(given["dbc"]), signals)
+    return {**given, "frames": str(frames), "signals": str(signals), "program": str(compiled("decode", folder))}
+
+
+def virtual(suffix: str, size: int) -> Callable[[Path], dict[str, str]]:
+    """The log of the suffix again and again, `size` bytes in all."""
+
+    def prepare(folder: Path) -> dict[str, str]:
+        return {**prepared(suffix, SMALL)(folder), "size": str(size)}  # a small one, for it is kept in memory
 
     return prepare
 
@@ -87,7 +85,7 @@ def read(log: str, **_: str) -> Measurement:
         return {"cpu_seconds": time.process_time() - started, "items": frames}
 
 
-def decode(log: str, dbc: str, frames_first: bool = True) -> Measurement:
+def decode(log: str, dbc: str, frames_first: bool = True, **_: str) -> Measurement:
     """All signals of all frames into columns; with `frames_first` the frames are in memory before the time starts."""
     from parsers.base import Recording
     from parsers.can.database import Database
@@ -96,7 +94,7 @@ def decode(log: str, dbc: str, frames_first: bool = True) -> Measurement:
     from parsers.source import FileSource
 
     path = Path(log)
-    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
     parser = parser_for(FORMATS[path.suffix])
     recording = Recording()
     with FileSource(path) as source:
@@ -121,21 +119,33 @@ def read_and_decode(log: str, dbc: str) -> Measurement:
     return decode(log, dbc, frames_first=False)
 
 
-def store(log: str, dbc: str) -> Measurement:
-    """From the file to the whole result directory: Parquet, overview, summary."""
+def store(log: str, dbc: str, size: str = "") -> Measurement:
+    """From the file, or the same again and again up to `size` bytes, to the whole result directory: Parquet, overview, summary."""
     from parsers.can.database import Database
     from parsers.recording import decode_recording
+    from parsers.registry import parsers
     from parsers.source import FileSource
 
     path = Path(log)
-    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
-    with FileSource(path) as source, tempfile.TemporaryDirectory(dir=path.parent) as out:
+    parsers()  # imports them all
+    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    gc.disable()  # as in a child of the sandbox
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent))
+        source: Source = repeated(path, int(size)) if size else stack.enter_context(FileSource(path))
         started = time.process_time()
         summary = decode_recording(source, path.name, [database], out)
         spent = time.process_time() - started
         values = sum(signal["count"] for stream in summary["streams"] for signal in stream["signals"])
         stored = sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file())
     return {"cpu_seconds": spent, "items": values, "stored_mb": stored / 1e6}
+
+
+def repeated(path: Path, size: int) -> RepeatedSource:
+    """The log again and again; of a BLF file everything behind its header, of an ASC or candump log every line."""
+    content = path.read_bytes()
+    head = 144 if path.suffix == ".blf" else 0
+    return RepeatedSource(content[:head], content[head:], size, path.name)
 
 
 def sandboxed(log: str, dbc: str) -> Measurement:
@@ -158,12 +168,19 @@ def sandboxed(log: str, dbc: str) -> Measurement:
 COUNT = f"{FRAMES:,} frames"
 HERE = "bench.parsers.can"
 BLF = prepared(".blf")
+C = "plain C"
+AGAINST_C = (f"{HERE}:read", "ceiling:log")
 
 CASES = [
     Case(f"read BLF, {COUNT}", "CPU s", 45, PEER, BLF, f"{HERE}:read", "can:read"),
     Case(f"read ASC, {COUNT}", "CPU s", 75, PEER, prepared(".asc"), f"{HERE}:read", "can:read"),
     Case(f"read candump, {COUNT}", "CPU s", 80, PEER, prepared(".log"), f"{HERE}:read", "can:read"),
+    Case(f"read BLF, share of inflating it and walking its objects, {COUNT}", "CPU s", 0.5, C, with_ceiling(".blf", "blf"), *AGAINST_C),
+    Case(f"read ASC, share of C, {COUNT}", "CPU s", 0.35, C, with_ceiling(".asc", "asc"), *AGAINST_C),
+    Case(f"read candump, share of C, {COUNT}", "CPU s", 0.35, C, with_ceiling(".log", "candump"), *AGAINST_C),
     Case(f"decode {COUNT} in memory", "CPU s", 40, "cantools", BLF, f"{HERE}:decode", "can:decode"),
+    Case(f"decode, numpy by identifier, {COUNT}", "CPU s", 1, "numpy", in_memory, f"{HERE}:decode", "numpy_decode"),
+    Case(f"decode, share of C, {COUNT}", "CPU s", 0.5, C, in_memory, f"{HERE}:decode", "ceiling:decode"),
     Case(f"read + decode BLF into columns, {COUNT}", "CPU s", 100, PEER_DECODES, BLF, f"{HERE}:read_and_decode", "can:read_and_decode"),
     Case(
         f"read + decode BLF: peak memory, {COUNT}", "MiB", 300, PEER_DECODES, BLF, f"{HERE}:read_and_decode", "can:read_and_decode",
@@ -173,6 +190,10 @@ CASES = [
     Case(f"read + decode BLF + write the results: size of them, {COUNT}", "MB", None, "", BLF, f"{HERE}:store", figure="stored_mb"),
     Case(
         f"read + decode BLF + write the results: peak memory, {COUNT}", "MiB", 300, "", BLF, f"{HERE}:store", figure="peak_mb", holds="most"
+    ),
+    *(
+        Case(f"{name} + DBC + write the results: peak memory", "MiB", 300, "", given, f"{HERE}:store", figure="peak_mb", holds="most", once=True)
+        for name, given in (("2 GB candump", virtual(".log", 2 << 30)), ("0.5 GB BLF, 2 GB inflated", virtual(".blf", 512 << 20)))
     ),
     *(
         Case(f"1 MB BLF of 60 streams through the sandbox: {name}", unit, None, "", prepared(".blf", SMALL), f"{HERE}:sandboxed", figure=key)

@@ -31,7 +31,7 @@ class Case:
 
     `figure` is the key of the measurement that the line shows, in `unit`. `goal` is compared as `holds` says: "ratio" wants
     theirs / ours >= goal (for a ceiling: the share of what is physically possible), "most" wants ours <= goal.
-    `uneven` says why the two sides may count different items; without it they must be equal.
+    `once` measures in the first round only. `uneven` says why the two sides may count different items; without it they must be equal.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Case:
     figure: str = "cpu_seconds"
     holds: Literal["ratio", "most"] = "ratio"
     uneven: str = ""
+    once: bool = False
 
 
 def run_task(python: str | Path, target: str, arguments: dict[str, str]) -> Measurement:

@@ -8,6 +8,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+import mmap
+
 import numpy as np
 
 cdef extern from *:
@@ -21,6 +23,7 @@ cdef enum:
     EARLY_GROWTH = 32       # while the columns stay within the room that may be reserved: untouched pages cost nothing
     CHUNK = 2048            # rows decoded at a time: the payload words of a chunk stay in the caches
     STORE_F64 = 8           # place in STORAGE_NAMES; all before it are whole numbers
+    OWN_PAGES = 1 << 18     # bytes
     EVERY_LENGTH = 256      # longer than any frame
 
 STORAGE_NAMES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float64")
@@ -98,6 +101,7 @@ cdef class Columns:
     cdef bint has_big
     cdef readonly Py_ssize_t size, capacity
     cdef readonly Py_ssize_t row_bytes
+    cdef Py_ssize_t room            # bytes that may stay reserved
     cdef object arena               # uint8: the time column, then one column behind the other
     cdef list masks
 
@@ -166,7 +170,7 @@ cdef class Columns:
         cdef uint8_t* start
         cdef int width
         capacity = (capacity + 15) & ~<Py_ssize_t>15    # so that every column begins aligned
-        arena = np.empty(capacity * self.row_bytes, np.uint8)
+        arena = _arena(capacity * self.row_bytes)
         start = <uint8_t*>_address(arena)
         if self.size:
             memcpy(start, self.time_pointer, self.size * 8)
@@ -204,6 +208,7 @@ cdef class Columns:
     cdef int _append(self, const Frames* frames, Py_ssize_t n, Py_ssize_t room) except -1:
         """Decodes n frames of a block that has been checked; `room` is how many bytes may be reserved for frames to come."""
         cdef Py_ssize_t done = 0
+        self.room = room
         if self.size + n > self.capacity:
             early = min((self.size + n) * EARLY_GROWTH, room // self.row_bytes)
             self._resize(max(self.size + n, self.capacity * GROWTH, early, 64))
@@ -358,7 +363,7 @@ cdef class Columns:
                 if self.mask_pointers[i] != NULL:
                     memmove(self.mask_pointers[i], self.mask_pointers[i] + n, rest)
         self.size = rest
-        if self.capacity > 1024 and rest < self.capacity // 4:
+        if self.capacity > 1024 and rest < self.capacity // 4 and self.capacity * self.row_bytes > self.room:
             self._resize(2 * rest + 64)
 
     def release(self):
@@ -400,6 +405,11 @@ def append_groups(list tables not None, const int64_t[::1] starts, const int64_t
             (<Columns?>tables[g])._append(&frames, n, room)
             grown.append(g)
     return grown
+
+
+def _arena(Py_ssize_t size):
+    """Memory for columns; much of it does not come from the heap, where it would leave holes that nothing else fits."""
+    return np.empty(size, np.uint8) if size < OWN_PAGES else np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), np.uint8)
 
 
 def _grown(array, dtype, Py_ssize_t capacity, Py_ssize_t size):

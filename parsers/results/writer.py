@@ -25,6 +25,7 @@ from parsers.results.summary import Json, StreamResult
 from parsers.results.utc import UtcFinder
 
 BUFFER_BYTES = 48 << 20
+MOST_CHUNKS = 8192  # columns times row groups that Arrow may hold in memory
 GOOD_ROWS = 16_384  # rows from which a row group compresses and prunes well
 
 
@@ -56,6 +57,7 @@ class ResultWriter:
         self._decoded: list[int] = []  # decoder stream -> place in _open
         self._sampled: dict[int, int] = {}  # sample stream -> place in _open
         self._waiting = 0
+        self._chunks = 0
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.mkdir(STREAMS, 0o700, dir_fd=self._directory)
         self._streams_directory = os.open(STREAMS, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._directory)
@@ -132,12 +134,23 @@ class ResultWriter:
                 self._streams_directory, f"{result.key}.parquet", self._schema(stream), delta=[TIME_COLUMN], pruned=[TIME_COLUMN]
             )
         if rows:
+            self._chunks -= entry.file.chunks
             entry.file.write([to_arrow(t_ns), *(to_arrow(column, mask) for column, mask in zip(columns, masks, strict=True))])
+            self._chunks += entry.file.chunks
+            if self._chunks > MOST_CHUNKS:
+                self._end_parts()
         del t_ns, columns, masks
         stream.columns.drop(rows)
         if stream.columns.size == 0:
             stream.columns.release()
         self._grew(entry)
+
+    def _end_parts(self) -> None:
+        """Frees what Arrow keeps of the row groups that have been written."""
+        for entry in self._open:
+            if entry.file is not None and entry.file.chunks:
+                entry.file.end_part()
+        self._chunks = 0
 
     def _schema(self, stream: WrittenStream) -> pa.Schema:
         """t_ns and one column per signal, with their units."""

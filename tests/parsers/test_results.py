@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 import os
@@ -21,8 +22,9 @@ from parsers.can.decode import Decoder
 from parsers.can.frames import FrameBlock
 from parsers.errors import Corrupt, LimitExceeded
 from parsers.recording import decode_recording
-from parsers.results import overview, summary
+from parsers.results import overview, summary, writer
 from parsers.results.check import BadSummary, check_summary
+from parsers.results.files import ParquetFile
 from parsers.results.layout import safe_name, stream_path
 from parsers.results.reader import OtherSchema, read_overview, read_signal, read_summary
 from parsers.results.writer import ResultWriter
@@ -163,6 +165,26 @@ def test_a_small_buffer_gives_the_same_result(buffer_bytes: int, result: tuple[P
     assert pq.read_table(tmp_path / "out" / "overview.parquet").equals(pq.read_table(directory / "overview.parquet"))
 
 
+@pytest.mark.parametrize("most", [0, 30])
+def test_files_written_in_parts_read_as_one(
+    most: int, result: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[ParquetFile] = []
+    end_part = ParquetFile.end_part
+    monkeypatch.setattr(writer, "MOST_CHUNKS", most)
+    monkeypatch.setattr(ParquetFile, "end_part", lambda file: (ended.append(file), end_part(file))[1])
+    document = write(tmp_path / "out", rows(40_000), block_size=777, buffer_bytes=10_000)
+    assert len(ended) > len(document["streams"])
+    for stream in document["streams"]:
+        mine, theirs = (pq.ParquetFile(stream_path(d, stream["key"])) for d in (tmp_path / "out", result[0]))
+        assert mine.metadata.num_row_groups > theirs.metadata.num_row_groups
+        assert mine.read().equals(theirs.read(), check_metadata=True)
+        assert mine.metadata.metadata[b"argus"] == theirs.metadata.metadata[b"argus"]
+        times = [mine.metadata.row_group(i).column(0).statistics for i in range(mine.metadata.num_row_groups)]
+        assert all(statistics.min <= statistics.max for statistics in times)
+        assert [mine.read_row_group(i)["t_ns"][0].as_py() for i in range(len(times))] == [statistics.min for statistics in times]
+
+
 def test_buckets_that_went_to_disk_come_back(result: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "MEMORY", 1000)
     write(tmp_path / "out", rows(40_000), buffer_bytes=200_000)
@@ -171,6 +193,7 @@ def test_buckets_that_went_to_disk_come_back(result: tuple[Path, dict[str, Any]]
 
 
 def test_no_descriptor_is_held_for_an_unfinished_stream(tmp_path: Path) -> None:
+    gc.collect()  # what tests before left open
     before = len(os.listdir("/proc/self/fd"))
     (tmp_path / "out").mkdir()
     recording = Recording(channels=["can0", "can1"])
