@@ -94,7 +94,7 @@ def decode(log: str, dbc: str, frames_first: bool = True, **_: str) -> Measureme
     from parsers.source import FileSource
 
     path = Path(log)
-    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
     parser = parser_for(FORMATS[path.suffix])
     recording = Recording()
     with FileSource(path) as source:
@@ -128,7 +128,7 @@ def store(log: str, dbc: str, size: str = "") -> Measurement:
 
     path = Path(log)
     parsers()  # imports them all
-    database = Database.from_json(Database.load_dbc(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
     gc.disable()  # as in a child of the sandbox
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(tempfile.TemporaryDirectory(dir=path.parent))

@@ -72,7 +72,7 @@ def write_signals(dbc: Path, path: Path) -> None:
     from parsers.can.database import Database
     from parsers.can.decode import STORAGE_NAMES
 
-    database = Database.from_json(Database.load_dbc(dbc.read_bytes(), dbc.name).to_json())
+    database = Database.from_json(Database.load(dbc.read_bytes(), dbc.name).to_json())
     lines = []
     for number in range(MESSAGES):
         frame_id = 0x100 + 8 * number
