@@ -68,6 +68,7 @@ class Chain:
         self.unit = unit
         self.invalid = invalid
         self.budget: Budget = state.values if kinds == SIGNAL_DATA else state.records
+        self.window = state.limits.read_size  # bytes that are read at a time
         self._chunks: list[Chunk] | None = None
         self._places: list[int] = []
         self._inflated: tuple[int, Bytes] = (-1, b"")
@@ -101,7 +102,7 @@ class Chain:
             at += len(data)
 
     def _stored(self, chunk: Chunk, at: int) -> Bytes:
-        length = min(self.state.limits.read_size, chunk.size - at)
+        length = min(self.window, chunk.size - at)
         self.budget.spend(length)
         data = self.state.source.read_at(chunk.start + at, length)
         if not len(data):

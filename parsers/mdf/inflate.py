@@ -88,7 +88,7 @@ def _coded(packed: Packed, data: memoryview) -> bytes | memoryview:
 
 
 def _zstd(data: memoryview, size: int) -> memoryview:
-    return memoryview(pa.Codec("zstd").decompress(pa.py_buffer(data), size))
+    return memoryview(pa.Codec("zstd").decompress(pa.py_buffer(data), size)).cast("B")
 
 
 def _lz4(data: memoryview, size: int) -> bytes | memoryview:
@@ -96,7 +96,7 @@ def _lz4(data: memoryview, size: int) -> bytes | memoryview:
         whole: bytes = pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(data)), "lz4").read(size + 1)
         return whole
     codec = pa.Codec("lz4_raw")
-    content = memoryview(codec.decompress(pa.py_buffer(data), size))
+    content = memoryview(codec.decompress(pa.py_buffer(data), size)).cast("B")
     # The codec does not say how many bytes there were; with one byte less room it must fail, or the last bytes are not of the block.
     with contextlib.suppress(OSError, pa.ArrowException):
         codec.decompress(pa.py_buffer(data), size - 1)

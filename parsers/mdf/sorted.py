@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from parsers.blocks import Block
 from parsers.errors import Corrupt, Truncated
-from parsers.limits import MIB
+from parsers.limits import KIB, MIB
 from parsers.mdf.blocks import HEADER
 from parsers.mdf.chain import Chain
 from parsers.mdf.feed import EmptyFeed, PartReader, RecordFeed, blocks_of_rows
@@ -21,8 +21,9 @@ from parsers.mdf.values import Rows
 
 _RECORDS = (b"##DT", b"##DV")
 _INVALID = (b"##DI",)
-_COLUMN_BYTES = 64 * MIB  # inflated blocks of all columns that are read side by side
-_MOST_COLUMNS = 256
+_COLUMN_BYTES = 64 * MIB  # of all columns that are read side by side: inflated blocks, or what is read at a time
+_SMALLEST_WINDOW = 16 * KIB
+_MOST_COLUMNS = 4096
 
 Member = tuple[DataGroup, ChannelGroup]
 
@@ -125,6 +126,7 @@ class SortedReader:
                 feeds.append(EmptyFeed(self.state, 0 if fields.size else group.cycles, group.offset))
             else:
                 feeds.append(RecordFeed(self.state, chain, fields.size))
+                chain.window = min(chain.window, max(_COLUMN_BYTES // len(streams), _SMALLEST_WINDOW))
             readers.append(PartReader(feeds[-1], fields.fields, fields.size, capacity))
         return readers, feeds
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from parsers.base import Recording
@@ -577,6 +578,28 @@ def test_data_that_many_groups_share_are_not_read_for_all_of_them() -> None:
         lines += len(block)
     assert lines < 8_000_000
     assert any("linked to again and again" in lost.reason for lost in recording.lost)
+
+
+def packed(content: bytes, method: int, codec: str, columns: int = 10) -> mdf.Block:
+    """A block of zstd or LZ4 data, transposed when the method is odd."""
+    turned = b"".join(content[i::columns] for i in range(columns)) if method & 1 else content
+    stored = pa.Codec(codec).compress(turned).to_pybytes()
+    return mdf.Block("DZ", [], struct.pack("<2sBxIQQ", b"DT", method, columns, len(content), len(stored)) + stored)
+
+
+@pytest.mark.parametrize(("method", "codec"), [(2, "zstd"), (3, "zstd"), (4, "lz4"), (5, "lz4"), (4, "lz4_raw"), (5, "lz4_raw")])
+def test_newer_compressions_are_read_and_their_sizes_not_believed(method: int, codec: str) -> None:
+    content = b"".join(struct.pack("<dH", i / 4, 3 * i) for i in range(50))
+    group = cg(time_cn(), cn("v", byte=8, bits=16), rows=50, size=10, name="G")
+    data = packed(content, method, codec)
+    lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=data), measured(2))))
+    assert [int(line.rsplit("=")[-1]) for line in lines] == [*range(0, 150, 3), 0, 3]
+    assert recording.problems == []
+    for size in (len(content) - 10, len(content) + 10, 1 << 60):
+        lying = mdf.Block("DZ", [], data.data[:8] + struct.pack("<Q", size) + data.data[16:])
+        lines, recording = read(MdfParser(), mdf.mdf(hd(dg(group, data=lying), measured(2))))
+        assert [int(line.rsplit("=")[-1]) for line in lines] == [0, 3]
+        assert recording.lost
 
 
 # --- what the file says of itself
