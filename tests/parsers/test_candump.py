@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -294,3 +294,17 @@ def test_lines_read_eight_characters_at_a_time_equal_those_read_one_by_one(seed:
     data = damaged(lines, rng, rng.choice([0, 0.02, 0.3]))
     # A line that may be longer than allowed is always read one by one.
     assert everything(CandumpParser(), data, Limits()) == everything(CandumpParser(), data, Limits(max_line_length=127))
+
+
+@pytest.mark.parametrize("kept", ["block", "t_ns", "view of data"])
+def test_what_is_kept_of_a_block_is_never_written_to_again(kept: str) -> None:
+    data = b"".join(b"(%010d.000000) can0 123#%016X\n" % (i, i) for i in range(3000))
+    held: list[tuple[Any, bytes]] = []
+    for number, part in enumerate(CandumpParser().blocks(BytesSource(data), Recording(), Limits(block_frames=100))):
+        assert isinstance(part, frames.FrameBlock)
+        found: Any = {"block": part, "t_ns": part.t_ns, "view of data": memoryview(part.data)[8:16]}[kept]
+        if number % 3 != 1:
+            held.append((found, (found.t_ns if kept == "block" else found).tobytes()))
+    assert len(held) == 20
+    assert all((found.t_ns if kept == "block" else found).tobytes() == before for found, before in held)
+    assert len({before for _, before in held}) == 20
