@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from common.errors import InvalidField
@@ -60,15 +60,18 @@ def import_codes(content: bytes, platform_id: int | None, *, actor: str) -> Impo
     rows = {row.code: row for row in _rows(content)}
     if not rows:
         raise BadCodeTable("The table has no row.")
-    with transaction.atomic():
-        of_platform = Q(platform__isnull=True) if platform_id is None else Q(platform_id=platform_id)
-        known = dict(KnownCode.objects.filter(of_platform).values_list("code", "pk"))
-        found = [KnownCode(pk=known.get(row.code), platform_id=platform_id, **_fields(row)) for row in rows.values()]
-        new, old = [row for row in found if row.pk is None], [row for row in found if row.pk is not None]
-        KnownCode.objects.bulk_create(new, batch_size=AT_ONCE)
-        KnownCode.objects.bulk_update(old, ["text", "severity", "action"], batch_size=AT_ONCE)
-        record_act(EventType.CODES_IMPORTED, {"added": len(new), "changed": len(old), "platform": platform_id}, actor=actor)
-    return Imported(len(new), len(old))
+    of_platform = Q(platform__isnull=True) if platform_id is None else Q(platform_id=platform_id)
+    try:
+        with transaction.atomic():
+            known = set(KnownCode.objects.filter(of_platform).values_list("code", flat=True)) & rows.keys()
+            for start in range(0, len(rows), AT_ONCE):
+                KnownCode.objects.filter(of_platform, code__in=list(rows)[start : start + AT_ONCE]).delete()
+            KnownCode.objects.bulk_create([KnownCode(platform_id=platform_id, **_fields(row)) for row in rows.values()], batch_size=AT_ONCE)
+            done = Imported(len(rows) - len(known), len(known))
+            record_act(EventType.CODES_IMPORTED, {"added": done.added, "changed": done.changed, "platform": platform_id}, actor=actor)
+    except IntegrityError as error:
+        raise BadCodeTable("Another table was imported at the same moment. Import this one again.") from error
+    return done
 
 
 def facts_of(codes: Iterable[str], platform_id: int | None) -> dict[str, CodeFact]:

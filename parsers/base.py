@@ -91,6 +91,7 @@ class Recording:
     attachments: list[Attachment] = field(default_factory=list)
     limits: Limits = DEFAULT
     _source_index: dict[str, int] = field(default_factory=dict, repr=False)
+    _signals: int = 0
 
     @property
     def partial(self) -> bool:
@@ -125,10 +126,14 @@ class Recording:
         self.skipped[kind] = self.skipped.get(kind, 0) + count
 
     def add_stream(self, spec: StreamSpec) -> int:
-        """The number of a new stream; -1 when there are too many, and its samples are not to be yielded."""
+        """The number of a new stream; -1 when there are too many, or too many signals in all, and its samples are not to be yielded."""
         if len(self.streams) >= self.limits.max_streams:
             self.add_undecoded(spec.name, f"more than {self.limits.max_streams} streams in one file")
             return -1
+        if self._signals + len(spec.signals) > self.limits.max_file_signals:
+            self.add_undecoded(spec.name, f"more than {self.limits.max_file_signals} signals in one file")
+            return -1
+        self._signals += len(spec.signals)
         self.streams.append(spec)
         return len(self.streams) - 1
 

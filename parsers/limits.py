@@ -60,6 +60,9 @@ class Limits:
     max_signals: int = 4096
     """Most signals of one stream."""
 
+    max_file_signals: int = 100_000
+    """Most signals of all streams of samples of one file: each is described in the summary."""
+
     block_rows: int = 65_536
     """Rows in one SampleBlock or MessageBlock at most."""
 

@@ -244,6 +244,14 @@ def test_lists_of_a_recording_are_bounded() -> None:
     assert len(recording.streams) == limits.max_streams
 
 
+def test_signals_of_all_streams_together_are_bounded() -> None:
+    recording = Recording()
+    found = [recording.add_stream(StreamSpec(f"s{i}", [SignalSpec(f"x{j}") for j in range(4096)])) for i in range(30)]
+    assert found == [*range(24), *[-1] * 6]
+    assert recording.undecoded["s24"] == "more than 100000 signals in one file"
+    assert recording.add_stream(StreamSpec("small", [SignalSpec("x")])) == 24
+
+
 def test_texts_beyond_the_limit_have_no_number() -> None:
     choices: dict[int, str] = {}
     codes = TextCodes(choices, limit=2)
