@@ -94,8 +94,9 @@ CASES = [
     case
     for compression, stored, select_goal in (
         (NONE, "", 5),
-        (DEFLATED, ", deflated", 5),
-        (TRANSPOSED, ", transposed and deflated", 2),  # inflating alone takes a fifth of the peer's time
+        # Inflating with libdeflate, which nothing here can be faster than, takes a fifth to a third of the peer's whole time.
+        (DEFLATED, ", deflated", 2.4),
+        (TRANSPOSED, ", transposed and deflated", 2),
     )
     for case in (
         Case(
