@@ -239,7 +239,8 @@ class Chain:
             return children
         flags, count = block.unpack(_LD)
         if self.invalid:
-            return children[count : 2 * count] if flags & _WITH_INVALID else ()
+            # Some writers forget the flag; links for which there is no other use are invalidation data all the same.
+            return children[count : 2 * count] if flags & _WITH_INVALID or len(children) == 2 * count else ()
         return children[:count]
 
     def _places_of(self, block: Block, index: int) -> range | tuple[int, ...] | None:

@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parsers.errors import Truncated
-from parsers.mdf._records import RecordColumns
+from parsers.mdf._records import BYTES, RecordColumns
 from parsers.mdf.chain import Bytes, Chain, Window
 from parsers.mdf.fields import Field
 from parsers.mdf.state import State
+from parsers.mdf.values import Rows
 
 Columns = list[NDArray[np.uint8]]
 
 _MOST_EMPTY = 10_000_000
 _FIRST_ROWS = 256
+_PADDING = 8  # bytes that can be read behind the last value of a field of bytes
 
 
 class Records(NamedTuple):
@@ -103,6 +105,7 @@ class PartReader:
 
     def __init__(self, feed: RecordFeed | EmptyFeed, fields: list[Field], size: int, capacity: int) -> None:
         self.capacity = capacity
+        self._fields = fields
         self.columns = RecordColumns(fields, size, min(capacity, _FIRST_ROWS))
         self.row = 0
         self._pieces = feed.records()
@@ -140,6 +143,11 @@ class PartReader:
         self.row += rows
         return columns
 
+    def blank(self, rows: int) -> Columns:
+        """Zeros for rows that are not there."""
+        self.row += rows
+        return [np.zeros(rows * width + (_PADDING if kind == BYTES else 0), np.uint8) for kind, *_, width in self._fields]
+
     def next_row(self) -> int | None:
         """The number of the next row that there is; None at the end."""
         if self.count:
@@ -164,17 +172,27 @@ class PartReader:
                 self.row = piece.first + gone
 
 
-def blocks_of_rows(parts: list[PartReader]) -> Iterator[tuple[int, int, list[Columns]]]:
-    """Rows that all parts have: (number of the first, how many, columns of each part). Rows that one part lacks are left out of all."""
+def blocks_of_rows(parts: list[PartReader]) -> Iterator[Rows]:
+    """The rows that the first part has, with those of the others; what another part lacks is named and stands as zeros."""
+    first = parts[0]
     while True:
-        count = min(part.fill() for part in parts)
-        if count:
-            first = parts[0].row
-            yield first, count, [part.take(count) for part in parts]
+        count = first.fill()
+        if not count:
+            row = first.next_row()
+            if row is None:
+                return
+            first.skip_to(row)
             continue
-        starts = [part.next_row() for part in parts]
-        if any(start is None for start in starts):
-            return
-        row = max(start for start in starts if start is not None)
-        for part in parts:
-            part.skip_to(row)
+        missing = set()
+        for number, part in enumerate(parts[1:], 1):
+            part.skip_to(first.row)
+            there = part.fill()
+            if there:
+                count = min(count, there)
+                continue
+            missing.add(number)
+            behind = part.next_row()
+            if behind is not None:
+                count = min(count, behind - first.row)
+        row = first.row
+        yield Rows([part.blank(count) if number in missing else part.take(count) for number, part in enumerate(parts)], row, count, missing)

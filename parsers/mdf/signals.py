@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,11 @@ class Signal:
     value: Value
     valid: Slot | None
     never: bool
+
+    def lies_in(self, parts: Set[int]) -> bool:
+        """Whether the value or its invalidation bit is in one of the parts."""
+        slot: Slot | None = getattr(self.value, "slot", None)
+        return (slot is not None and slot[0] in parts) or (self.valid is not None and self.valid[0] in parts)
 
 
 class TimeSource:
@@ -273,6 +278,10 @@ class SampleGroup:
         columns: list[NDArray[Any]] = []
         masks: list[Mask] = []
         for signal in self.signals:
+            if rows.missing and signal.lies_in(rows.missing):
+                columns.append(np.zeros(rows.count, signal.spec.storage))
+                masks.append(np.zeros(rows.count, np.uint8))
+                continue
             column, mask = signal.value.read(rows)
             columns.append(column)
             masks.append(_masked(signal, rows, mask))

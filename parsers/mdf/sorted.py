@@ -17,7 +17,6 @@ from parsers.mdf.payload import Payload, SignalData
 from parsers.mdf.signals import Part, SampleGroup, report_count
 from parsers.mdf.state import State
 from parsers.mdf.tree import Channel, ChannelGroup, DataGroup, Tree
-from parsers.mdf.values import Rows
 
 _RECORDS = (b"##DT", b"##DV")
 _INVALID = (b"##DI",)
@@ -142,8 +141,8 @@ class SortedReader:
         parts, streams = self._parts(members)
         use = SampleGroup(self.state, parts, self._signal_data)
         readers, feeds = self._readers(streams, self._capacity(use.row_bytes, self.state.limits.block_rows))
-        for first, count, columns in blocks_of_rows(readers):
-            block = use.block(Rows(columns, first, count))
+        for rows in blocks_of_rows(readers):
+            block = use.block(rows)
             if block is not None:
                 yield block
         use.finish()
@@ -159,8 +158,8 @@ class SortedReader:
             self.state.recording.add_undecoded(group.name, str(error))
             return
         readers, feeds = self._readers(streams, self._capacity(group.record_size, self.state.limits.block_frames))
-        for first, count, columns in blocks_of_rows(readers):
-            yield from in_blocks([use.frames(Rows(columns, first, count))], self.state.limits.block_frames)
+        for rows in blocks_of_rows(readers):
+            yield from in_blocks([use.frames(rows)], self.state.limits.block_frames)
         use.finish()
         report_count(self.state, group, feeds[0].rows)
 

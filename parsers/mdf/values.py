@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,12 +22,13 @@ Slot = tuple[int, int]
 class Rows:
     """Rows of one group that follow each other: `columns[part][field]` are the raw bytes, `first` is the number of the first row.
 
-    The array of a field of bytes is 8 bytes longer than its rows.
+    The array of a field of bytes is 8 bytes longer than its rows. `missing` are the parts that lack these rows: zeros stand for them.
     """
 
     columns: list[list[NDArray[np.uint8]]]
     first: int
     count: int
+    missing: Set[int] = frozenset()
 
     def raw(self, slot: Slot) -> NDArray[np.uint8]:
         """The bytes of one column."""

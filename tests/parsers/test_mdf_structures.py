@@ -169,6 +169,51 @@ def test_columns_have_their_invalidation_bits_in_blocks_of_their_own() -> None:
     assert only(mdf.mdf(hd(dg(channels, data=ld(parts, [4, 2], bits))), version=420))["v"] == [0, None, 2, None, None, 5]
 
 
+def columns_of_three(first: mdf.Block, second: mdf.Block, third: mdf.Block) -> bytes:
+    """Time and two values of six rows, each in a group of its own."""
+    master = cg(time_cn(), rows=6, size=8, name="T")
+    members = [cg(cn(name, bits=8), rows=6, size=1, flags=8, master=master, name="G") for name in "ab"]
+    groups = [dg(master, data=first), dg(members[0], data=second), dg(members[1], data=third)]
+    return mdf.mdf(hd(*groups), version=420)
+
+
+TIMES, BYTES = struct.pack("<6d", *range(6)), bytes(range(6))
+
+
+def test_a_lost_column_leaves_the_others() -> None:
+    good = ld([dt(BYTES[:4], "DV"), dt(BYTES[4:], "DV")], [4, 2])
+    torn = dz(BYTES[:4], "DV")
+    torn.data = torn.data[:24] + b"\xff" * (len(torn.data) - 24)
+    for bad, values in (
+        (dt(b"", "DV"), [None] * 6),
+        (dt(BYTES[:3], "DV"), [0, 1, 2, None, None, None]),
+        (ld([torn, dt(BYTES[4:], "DV")], [4, 2]), [None, None, None, None, 4, 5]),
+        (ld([dt(BYTES[:2], "DV"), torn], [2, 4]), [0, 1, None, None, None, None]),
+    ):
+        found, recording = read(columns_of_three(dt(TIMES, "DV"), good, bad))
+        (stream,) = found.values()
+        assert stream == {"t": [i * 10**9 for i in range(6)], "a": list(BYTES), "b": values}
+        assert recording.lost or recording.problems
+
+
+def test_rows_whose_time_is_lost_are_left_out() -> None:
+    torn = dz(TIMES[:16], "DV")
+    torn.data = torn.data[:24] + b"\xff" * (len(torn.data) - 24)
+    good = dt(BYTES, "DV")
+    found, recording = read(columns_of_three(ld([torn, dt(TIMES[16:], "DV")], [2, 4]), good, dt(BYTES, "DV")))
+    (stream,) = found.values()
+    assert stream == {"t": [i * 10**9 for i in range(2, 6)], "a": [2, 3, 4, 5], "b": [2, 3, 4, 5]}
+    assert recording.lost
+
+
+@pytest.mark.parametrize("flags", [0, 1 << 7, 1 << 31])
+def test_invalidation_data_are_read_whatever_the_flag_says(flags: int) -> None:
+    data = ld([dt(BYTES, "DV")], [6], [dt(b"\0\1\0\1\0\0", "DI")])
+    data.data = struct.pack("<I", flags) + data.data[4:]
+    channels = cg(cn("t", 3, sync=1, conversion=cc(1, [0, 1])), cn("v", bits=8, flags=2), rows=6, size=1, invalid=1, name="G")
+    assert only(mdf.mdf(hd(dg(channels, data=data)), version=420))["v"] == [0, None, 2, None, 4, 5]
+
+
 # --- signal data
 
 
