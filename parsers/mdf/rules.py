@@ -311,7 +311,7 @@ class Table:
 
     def _groups(self, found: Labels) -> Iterator[tuple[Rule, NDArray[np.intp]]]:
         """Each rule for a key or range with the rows it is for."""
-        if self.rules.keys() <= {len(self.labels) - 1}:
+        if not len(found) or self.rules.keys() <= {len(self.labels) - 1}:
             return
         order = np.argsort(found, kind="stable")
         places, starts = np.unique(found[order], return_index=True)

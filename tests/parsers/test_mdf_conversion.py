@@ -295,6 +295,21 @@ def test_ranges_may_have_scales_of_their_own() -> None:
     assert plan.choices == dict.fromkeys(range(20, 30), "text")
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u4", "f4", "f8"])
+def test_tables_without_keys_or_rows(dtype: str) -> None:
+    scale = mdf.cc(1, [0, 2])
+    for block in (
+        mdf.cc(7, [], [scale]),
+        mdf.cc(8, [5, 1], [scale, "x"]),
+        mdf.cc(7, [NAN], [scale, None]),
+        mdf.cc(6, [1]),
+        mdf.cc(8, [], ["all"]),
+    ):
+        plan = sound(block).plan(np.dtype(dtype))
+        assert applied(plan, np.empty(0, dtype)) == []
+        assert len(applied(plan, np.array([1, 2], dtype))) == 2
+
+
 def test_tables_may_lead_to_tables() -> None:
     inner = mdf.cc(8, [10, 19], ["teens", "many"])
     assert named(mdf.cc(7, [1], ["one", inner]), [1, 12, 30]) == ["one", "teens", "many"]
