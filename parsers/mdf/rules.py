@@ -176,7 +176,7 @@ class KeyPlaces:
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             keys = keys[(keys == np.floor(keys)) & (keys >= float(limits.min)) & (keys < float(int(limits.max) + 1))]
-        return keys.astype(dtype) if len(keys) <= most else None
+        return _held(keys, dtype) if len(keys) <= most else None
 
 
 @dataclass(frozen=True)
@@ -191,11 +191,11 @@ class RangePlaces:
 
     @cached_property
     def _whole(self) -> tuple[Floats, Labels]:
-        return _segments(self.low, np.nextafter(self.high, np.inf))
+        return _segments(self.low, _after(self.high))
 
     @cached_property
     def _real(self) -> tuple[Floats, Labels]:
-        return _segments(self.low, np.where(self.low == self.high, np.nextafter(self.high, np.inf), self.high))
+        return _segments(self.low, np.where(self.low == self.high, _after(self.high), self.high))
 
     def find(self, raw: Raw) -> Labels:
         """The place of every value, -1 where it has none."""
@@ -206,7 +206,7 @@ class RangePlaces:
         """Every value of the type that has a place; None when they are more than `most` or cannot be counted."""
         if dtype.kind not in "iu":
             single = self.low == self.high
-            return None if not single.all() else np.unique(self.low).astype(dtype) if len(self.low) <= most else None
+            return _held(np.unique(self.low), dtype) if single.all() and len(self.low) <= most else None
         limits = np.iinfo(dtype)
         first = np.ceil(np.clip(self.low, max(float(limits.min), -(2.0**53)), min(float(limits.max), 2.0**53)))
         last = np.floor(np.clip(self.high, max(float(limits.min), -(2.0**53)), min(float(limits.max), 2.0**53)))
@@ -215,6 +215,19 @@ class RangePlaces:
             return None
         pieces = [np.arange(int(a), int(b) + 1, dtype=np.int64) for a, b in zip(first[held], last[held], strict=True)]
         return np.unique(np.concatenate([np.empty(0, np.int64), *pieces])).astype(dtype)
+
+
+def _after(values: Floats) -> Floats:
+    """The next larger numbers; infinity after the largest."""
+    with np.errstate(over="ignore"):
+        return np.nextafter(values, np.inf)
+
+
+def _held(keys: Floats, dtype: np.dtype[Any]) -> Raw:
+    """Those keys that a value of the type can be equal to."""
+    with np.errstate(over="ignore"):
+        values = keys.astype(dtype)
+    return values[values == keys]
 
 
 def _segments(low: Floats, end: Floats) -> tuple[Floats, Labels]:

@@ -101,7 +101,7 @@ def test_the_sidebar_is_by_task_and_hides_the_queue(root):
 
 def test_support_sees_what_it_may(support):
     names = {model["object_name"] for section in support.get("/admin/").context["available_apps"] for model in section["models"]}
-    assert names == {"Batch", "Finding", "File", "Vehicle", "Fleet", "Platform", "SignalDatabase", "SignalLimit", "Event"}
+    assert names == {"Batch", "Finding", "File", "Vehicle", "Fleet", "Platform", "SignalDatabase", "KnownCode", "SignalLimit", "Event"}
 
 
 def test_files_are_found_by_cause_and_state(support, finished):

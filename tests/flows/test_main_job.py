@@ -84,18 +84,20 @@ def kill_child(live: Live) -> bool:
     until = time.monotonic() + 20
     while time.monotonic() < until:
         for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-            if is_parser(pid) and live.worker in ancestors(pid):
+            if live.worker in ancestors(pid) and forked_from_template(pid):
                 os.kill(pid, signal.SIGKILL)
                 return True
         time.sleep(0.002)
     return False
 
 
-def is_parser(pid: int) -> bool:
+def forked_from_template(pid: int) -> bool:
+    """Children of the sandbox are forks: they have the command line of the template process that they come from."""
     try:
-        return b"parsers.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        own, parents = (Path(f"/proc/{number}/cmdline").read_bytes() for number in (pid, ancestors(pid)[0]))
+    except (OSError, IndexError):
         return False
+    return b"parsers.template" in own and own == parents
 
 
 def ancestors(pid: int) -> list[int]:
