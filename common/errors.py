@@ -133,6 +133,63 @@ class UploadLost(ArgusError):
     retry_after = 1
 
 
+class OffsetMismatch(ArgusError):
+    status = 409
+    code = "offset_mismatch"
+    title = "The upload does not stand at this offset"
+    action = "Ask for the offset with HEAD and go on from there."
+
+
+class UploadBusy(ArgusError):
+    status = 423
+    code = "upload_busy"
+    title = "Another request is sending to this upload"
+    action = "Wait a moment, ask for the offset with HEAD and go on from there."
+    retryable = True
+    retry_after = 2
+
+
+class UploadExpired(ArgusError):
+    status = 410
+    code = "upload_expired"
+    title = "The upload has ended without a file"
+    action = "Create a new upload and send the file again."
+
+
+class ChecksumMismatch(ArgusError):
+    status = 460
+    code = "checksum_mismatch"
+    title = "The bytes of this request do not have the announced checksum"
+    action = "Send the bytes of this request again."
+
+
+class TooManyUploads(ArgusError):
+    status = 503
+    code = "too_many_uploads"
+    title = "As many uploads are under way as the server takes at once"
+    action = "Send the file again later."
+    retryable = True
+    retry_after = 5
+
+
+class QuotaExceeded(ArgusError):
+    status = 429
+    code = "quota"
+    title = "The vehicle has sent as much as it may for now"
+    action = "Send the rest later."
+    retryable = True
+    retry_after = 3600
+
+
+class TooManyRequests(ArgusError):
+    status = 429
+    code = "throttled"
+    title = "Too many requests"
+    action = "Slow down."
+    retryable = True
+    retry_after = 1
+
+
 class BatchFull(ArgusError):
     status = 422
     code = "batch_full"

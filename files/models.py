@@ -6,6 +6,7 @@ import uuid
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 from django_fsm import ConcurrentTransitionMixin, FSMField, transition
 
 from common.clock import EPOCH
@@ -68,6 +69,9 @@ class File(ConcurrentTransitionMixin, models.Model):
     size = models.PositiveBigIntegerField(editable=False)
     sha256 = models.CharField(max_length=64, editable=False)
     storage_key = models.CharField(max_length=200, editable=False)
+    duplicate_of = models.ForeignKey(
+        "self", null=True, editable=False, on_delete=models.SET_NULL, related_name="duplicates", help_text="same bytes of the same vehicle"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     # Who works on it: see files.parsing.
@@ -103,6 +107,7 @@ class File(ConcurrentTransitionMixin, models.Model):
             # list, newest first; failed files grouped by cause
             models.Index(fields=["-created_at", "-id"], name="file_newest"),
             models.Index(fields=["error_code", "-created_at", "-id"], condition=Q(state=FileState.FAILED), name="file_failed_cause"),
+            models.Index(fields=["sha256"], name="file_digest"),
             models.Index(fields=["next_attempt_at"], condition=Q(state=FileState.PENDING), name="file_due"),
             models.Index(fields=["lease_until"], condition=Q(state=FileState.PARSING), name="file_lease"),
         ]
@@ -149,28 +154,57 @@ class UploadState(models.TextChoices):
     """The life of an upload."""
 
     OPEN = "open"
+    VERIFYING = "verifying"
     FINISHED = "finished"
     FAILED = "failed"
+    EXPIRED = "expired"
+
+
+COMING = (UploadState.OPEN, UploadState.VERIFYING)
+
+
+class Way(models.TextChoices):
+    """How the bytes of an upload come; empty until the first of them."""
+
+    TUS = "tus", "tus"
+    PUT = "put", "PUT"
+    FORM = "form", "form"
+    DIRECT = "direct", "straight to the store"
 
 
 class Upload(models.Model):
-    """Bytes on their way in: becomes the File of the same id when the last byte is verified."""
+    """Bytes on their way in: becomes the File of the same id when the last byte is verified.
+
+    Where the bytes end is asked of the storage; `offset` is what was last said of it. One writer at a time: it has the row's `generation`,
+    renews `lease_until` while it lives and `heard_at` while bytes come, and leaves when the generation is no longer its own.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     batch = models.ForeignKey("batches.Batch", on_delete=models.CASCADE, related_name="uploads", db_index=False)
-    state = models.CharField(max_length=8, choices=UploadState.choices, default=UploadState.OPEN, editable=False)
+    state = models.CharField(max_length=9, choices=UploadState.choices, default=UploadState.OPEN, editable=False)
+    way = models.CharField(max_length=6, choices=Way.choices, blank=True, editable=False)
     name = models.CharField(max_length=NAME_BYTES)
     kind = models.CharField(max_length=32, blank=True)
+    priority = models.PositiveSmallIntegerField(default=0, help_text="the vehicle sends the highest first")
+    declared = models.BooleanField(default=False, editable=False, help_text="announced when the batch was opened")
     declared_size = models.PositiveBigIntegerField(null=True)
     declared_sha256 = models.CharField(max_length=64, blank=True)
+    metadata = models.TextField(blank=True, editable=False, help_text="Upload-Metadata as it came")
     offset = models.PositiveBigIntegerField(default=0)
     storage_key = models.CharField(max_length=200)
+    remote_id = models.CharField(max_length=1024, blank=True, editable=False, help_text="multipart upload of the S3 store")
+    error_code = models.CharField(max_length=32, blank=True, editable=False, help_text="why all bytes had to come again")
     created_at = models.DateTimeField(auto_now_add=True)
-    # While bytes come, the receiver renews it; an open upload past it has lost its sender and holds nothing up.
-    lease_until = models.DateTimeField()
+    touched_at = models.DateTimeField(default=timezone.now, editable=False)
+    generation = models.PositiveIntegerField(default=0, editable=False)
+    lease_until = models.DateTimeField(default=EPOCH, editable=False)
+    heard_at = models.DateTimeField(default=EPOCH, editable=False)
 
     class Meta:
-        indexes = [models.Index(fields=["batch", "state"], name="upload_batch_state")]
+        indexes = [
+            models.Index(fields=["batch", "state"], name="upload_batch_state"),
+            models.Index(fields=["touched_at"], condition=Q(state__in=COMING), name="upload_idle"),
+        ]
         constraints = [models.CheckConstraint(condition=Q(state__in=UploadState.values), name="upload_state_known")]
 
     def __str__(self) -> str:

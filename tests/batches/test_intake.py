@@ -492,7 +492,7 @@ def test_a_delete_that_the_storage_breaks_stops_the_batch_and_is_finished_by_the
         raise OSError(5, "no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.shutil, "rmtree", fail)
+        patch.setattr(storage.local.shutil, "rmtree", fail)
         with pytest.raises(StorageUnavailable):
             delete_batch(batch.pk, actor=ACTOR)
     assert (seen(batch).state, seen(batch).fence) == (BatchState.CANCELLED, fence + 1)
