@@ -490,7 +490,7 @@ def test_a_storage_that_breaks_a_delete_is_503_and_the_next_one_ends_it(car, int
         raise OSError(5, "no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.shutil, "rmtree", fail)
+        patch.setattr(storage.local.shutil, "rmtree", fail)
         refused(integration.delete(f"{API}/{batch_id}"), 503, "storage_unavailable")
     assert integration.delete(f"{API}/{batch_id}").status_code == 204
     assert objects() == []

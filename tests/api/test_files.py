@@ -194,7 +194,7 @@ def test_a_storage_that_fails_is_told_with_a_time_to_come_back(car, batch_id, mo
         raise OSError(number, "no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, patched, fail)
+        patch.setattr(storage.local.os, patched, fail)
         answer = car.send(batch_id)
     body = refused(answer, status, code)
     assert body["retryable"] is True

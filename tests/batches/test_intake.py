@@ -149,7 +149,7 @@ def test_a_failing_storage_leaves_an_upload_that_failed_and_may_be_repeated(batc
         raise OSError(5, "no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, "fsync", fail)
+        patch.setattr(storage.local.os, "fsync", fail)
         with pytest.raises(StorageUnavailable):
             send(batch)
     assert Upload.objects.get().state == UploadState.FAILED

@@ -159,7 +159,7 @@ def test_an_error_of_the_disk_is_typed_and_leaves_nothing(local, monkeypatch, nu
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage.os, call, fail)
+        patch.setattr(storage.local.os, call, fail)
         with pytest.raises(raised):
             storage.receive(KEY, [b"x" * 100], limit=100)
     assert stored(local) == []
