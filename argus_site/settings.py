@@ -205,6 +205,16 @@ ARGUS_MAX_FILE_BYTES = env.int("ARGUS_MAX_FILE_BYTES", 10 * 10**9)
 ARGUS_MAX_MULTIPART_BYTES = env.int("ARGUS_MAX_MULTIPART_BYTES", 256 * 2**20)
 ARGUS_MAX_FILES_PER_BATCH = env.int("ARGUS_MAX_FILES_PER_BATCH", 50_000)
 ARGUS_DISK_RESERVE_BYTES = env.int("ARGUS_DISK_RESERVE_BYTES", 500 * 10**6)
+# Of each web process: more uploads than this at once are refused, so that the other threads stay free for quick requests.
+ARGUS_THREADS = env.int("ARGUS_THREADS", 256, validate=validate.Range(min=2))
+ARGUS_MAX_UPLOADS = env.int("ARGUS_MAX_UPLOADS", max(1, ARGUS_THREADS * 7 // 8), validate=validate.Range(min=1))
+ARGUS_MAX_UPLOADS_PER_VEHICLE = env.int("ARGUS_MAX_UPLOADS_PER_VEHICLE", 16, validate=validate.Range(min=1))
+ARGUS_REQUESTS_PER_SECOND = env.float("ARGUS_REQUESTS_PER_SECOND", 100.0, validate=validate.Range(min=0))
+ARGUS_REQUEST_BURST = env.int("ARGUS_REQUEST_BURST", 1000, validate=validate.Range(min=1))
+ARGUS_DAILY_BYTES = env.int("ARGUS_DAILY_BYTES", 0, validate=validate.Range(min=0))
+ARGUS_HEADER_SECONDS = env.int("ARGUS_HEADER_SECONDS", 15, validate=validate.Range(min=1))
+ARGUS_SILENCE_SECONDS = env.int("ARGUS_SILENCE_SECONDS", 30, validate=validate.Range(min=1))
+ARGUS_MIN_BYTES_PER_SECOND = env.int("ARGUS_MIN_BYTES_PER_SECOND", 1024, validate=validate.Range(min=0))
 ARGUS_FAILURE_POLICY = env.str("ARGUS_FAILURE_POLICY", "partial", validate=validate.OneOf(["partial", "strict"]))
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 2**20  # a manifest of 50,000 files; file bytes never pass through this
 

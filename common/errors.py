@@ -110,6 +110,15 @@ class LengthMismatch(ArgusError):
     action = "Send the file again."
 
 
+class UploadTooSlow(LengthMismatch):
+    status = 408
+    code = "too_slow"
+    title = "The bytes come too slowly to keep the connection for them"
+    action = "Connect again and go on where the upload stopped."
+    retryable = True
+    retry_after = 1
+
+
 class DigestMismatch(ArgusError):
     status = 422
     code = "digest_mismatch"
