@@ -7,7 +7,8 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
-from batches.api.serializers import FilesPendingProblem, Problem
+from batches.api.serializers import FilesPendingProblem
+from common.json_api import Problem
 
 PROBLEM = "application/problem+json"
 MEANINGS = {

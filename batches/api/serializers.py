@@ -13,26 +13,14 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 
 from batches.models import BatchState, Severity
 from common.errors import BadFilename
+from common.json_api import LISTED_ERRORS, Problem, StrictSerializer
 from diagnosis.models import FindingSeverity
 from files.models import FileState
 from files.names import clean_name
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**63 - 1
-LISTED_ERRORS = 10
 SOFTWARE_ENTRIES, SOFTWARE_KEY, SOFTWARE_VALUE = 100, 64, 200
-
-
-class StrictSerializer(serializers.Serializer):
-    """Refuses fields that it does not know: a misspelt one must not be lost in silence, and none may set what is not the caller's."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The checked values."""
-        if isinstance(data, dict) and (unknown := [str(name) for name in data if name not in self.fields]):
-            # JSON can name half of a surrogate pair, which no answer can carry.
-            named = [name[:100].encode(errors="backslashreplace").decode() for name in unknown[:LISTED_ERRORS]]
-            raise ValidationError({name: [ErrorDetail("There is no such field.", code="unknown_field")] for name in named})
-        return super().to_internal_value(data)
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------
@@ -288,19 +276,6 @@ class Findings(serializers.Serializer):
     count = serializers.IntegerField()
     truncated = serializers.BooleanField()
     results = FindingShape(many=True)
-
-
-class Problem(serializers.Serializer):
-    """An error (RFC 9457); some codes have further members."""
-
-    type = serializers.CharField()
-    title = serializers.CharField()
-    status = serializers.IntegerField()
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    action = serializers.CharField()
-    request_id = serializers.CharField(allow_null=True)
-    retryable = serializers.BooleanField()
 
 
 class FilesPendingProblem(Problem):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -12,10 +11,7 @@ from django.utils.http import parse_etags
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -28,23 +24,8 @@ from batches.api.paging import NewestFirst
 from batches.api.serializers import BatchPage, BatchWithFiles, Completion, FileShape, Findings, ListQuery, NewBatch, Progress
 from batches.models import Batch
 from common.errors import NotFound
+from common.json_api import AlwaysJSON
 from vehicles.api.authentication import TokenAuthentication
-
-
-class AlwaysJSON(BaseContentNegotiation):
-    """There is one representation: an Accept header that asks for another one gets it all the same (RFC 9110, 12.5.1)."""
-
-    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        """The parser for the body's media type; None (415) for another one."""
-        media_type = request.content_type.partition(";")[0].strip().lower()
-        return next((parser for parser in parsers if parser.media_type == media_type), None)
-
-    def select_renderer(
-        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        """The only one."""
-        (renderer,) = renderers
-        return renderer, str(renderer.media_type)
 
 
 class BatchView(APIView):
