@@ -10,29 +10,38 @@ import io
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from django.core.files.storage import FileSystemStorage, storages
 
-from common.errors import BadObject, FileTooLarge
+from common.errors import BadObject, FileExists, FileTooLarge
 from files.storage.chunks import Counted, Received
 from files.storage.errors import typed
-from files.storage.local import PART, Local
+from files.storage.local import Local
+from files.storage.local_part import PART
+from files.storage.part import Bytes, Check, Keep, Part, always
+from files.storage.part import forget as forget_remote_id
 
 if TYPE_CHECKING:
     from storages.backends.s3 import S3Storage
 
 __all__ = [
-    "Received",
+    "Bytes",
+    "Part",
     "delete",
     "delete_prefix",
+    "discard_part",
     "exists",
+    "old_parts",
     "open_fd",
     "open_file",
+    "open_part",
+    "part_size",
     "put_folder",
     "read_bytes",
-    "receive",
     "write_bytes",
 ]
 
@@ -42,18 +51,50 @@ KEY_BYTES = 900  # S3 takes 1,024 bytes, `.part` and a prefix included
 # -- what others call ------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def open_part(
+    key: str, remote_id: str = "", *, expected: int = 0, still_mine: Check = always, keep: Keep = forget_remote_id
+) -> Iterator[Part]:
+    """The bytes of an unfinished upload, for its one writer; what is written stays when the block ends, in whatever way.
+
+    `expected`: how many bytes there will be, refused at once when there is no room for them. `still_mine` is asked before bytes reach a
+    place where another writer would meet them; `keep` is given a new remote id before anything is stored under it.
+    Raises UploadBusy when another writer has them, DiskFull, StorageUnavailable.
+    """
+    with _backend().open_part(_checked(key), remote_id, expected, still_mine, keep) as part:
+        yield part
+
+
+def part_size(key: str, remote_id: str = "") -> int:
+    """How many bytes of an upload are stored, published or not; 0 if there are none. Disturbs no writer. Raises StorageUnavailable."""
+    return _backend().part_size(_checked(key), remote_id)
+
+
+def discard_part(key: str, remote_id: str = "") -> None:
+    """Remove the bytes of an upload, published or not; not an error if there are none. Raises StorageUnavailable."""
+    _backend().discard_part(_checked(key), remote_id)
+
+
+def old_parts(prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]:
+    """Key and remote id of every unfinished upload below `prefix/` to which nothing was added for so long. Raises StorageUnavailable."""
+    return _backend().old_parts(_checked(prefix.rstrip("/")), older_than)
+
+
 def receive(
     key: str, chunks: Iterable[bytes], *, limit: int, expected: int | None = None, on_progress: Callable[[int], None] | None = None
 ) -> Received:
-    """Store what `chunks` yields under the new `key`, hashing on the way; memory use does not depend on the length.
-
-    `limit`: most bytes allowed. `expected`: announced length, refused at once when there is no room for it.
-    `on_progress(bytes so far)` is called after each chunk, in the caller's thread.
-    Raises FileTooLarge, DiskFull, StorageUnavailable, FileExists, and whatever `chunks` or `on_progress` raise;
-    after an error nothing is stored.
-    """
+    """Store what `chunks` yields under the new `key`, hashing on the way; after an error nothing is stored."""
     counted = Counted(chunks, limit, on_progress)
-    _backend().receive(_checked(key), counted, expected or 0)
+    if exists(key):
+        raise FileExists("The storage has an object under this key.")
+    try:
+        with open_part(key, expected=expected or 0) as part:
+            for chunk in counted:
+                part.write(chunk)
+            part.publish()
+    except BaseException:
+        discard_part(key)
+        raise
     return Received(counted.size, counted.digest.hexdigest())
 
 
@@ -127,7 +168,10 @@ def delete_prefix(prefix: str) -> None:
 class _Backend(Protocol):
     """What a place for objects can do; keys are checked before."""
 
-    def receive(self, key: str, chunks: Counted, expected: int) -> None: ...
+    def open_part(self, key: str, remote_id: str, expected: int, still_mine: Check, keep: Keep) -> AbstractContextManager[Part]: ...
+    def part_size(self, key: str, remote_id: str) -> int: ...
+    def discard_part(self, key: str, remote_id: str) -> None: ...
+    def old_parts(self, prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]: ...
     def write(self, key: str, source: BinaryIO) -> None: ...
     def open_fd(self, key: str) -> int: ...
     def open_file(self, key: str) -> BinaryIO: ...

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import stat
 import tempfile
+import time
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from django.conf import settings
-
-from common.errors import BadObject, NotFound, StorageUnavailable
-from files.storage.chunks import BLOCK, Counted
+from common.errors import BadObject, NotFound
+from files.storage.chunks import BLOCK
 from files.storage.errors import typed
-
-PART = ".part"
-RESERVE_CHECK_BYTES = 64 << 20  # how often a growing file looks at the room that is left
+from files.storage.local_part import PART, LocalPart, need_room, part_of, sync_folder
+from files.storage.part import Check, Keep
 
 
 class Local:
@@ -27,49 +26,43 @@ class Local:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def receive(self, key: str, chunks: Counted, expected: int) -> None:
+    @contextlib.contextmanager
+    def open_part(self, key: str, remote_id: str, expected: int, still_mine: Check, keep: Keep) -> Iterator[LocalPart]:
         target = self.root / key
-        part = target.with_name(target.name + PART)
         with typed(key):
             self._make_folder(target.parent)
-            self._need_room(expected)
-            out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        part = LocalPart(target, expected)
         try:
-            try:
-                self._fill(out, key, chunks)
-            finally:
-                os.close(out)
-            with typed(key):
-                os.link(part, target, follow_symlinks=False)  # unlike rename, never replaces
+            yield part
         finally:
-            with contextlib.suppress(OSError):
-                part.unlink()
-        try:
-            with typed(key):
-                _sync_folder(target.parent)
-        except StorageUnavailable:
-            target.unlink(missing_ok=True)
-            raise
+            part.close()
 
-    def _fill(self, out: int, key: str, chunks: Counted) -> None:
-        """Write all chunks; errors of the source pass as they are, those of the disk typed."""
-        look_again = RESERVE_CHECK_BYTES
-        for chunk in chunks:
-            with typed(key):
-                if chunks.size >= look_again:
-                    self._need_room(0)
-                    look_again = chunks.size + RESERVE_CHECK_BYTES
-                _write_all(out, chunk)
+    def part_size(self, key: str, remote_id: str) -> int:
+        target = self.root / key
         with typed(key):
-            os.fsync(out)
-            if os.fstat(out).st_size != chunks.size:
-                raise OSError(errno.EIO, "the disk kept another number of bytes than were written")
+            for path in (target, part_of(target)):
+                with contextlib.suppress(FileNotFoundError):
+                    return path.stat(follow_symlinks=False).st_size
+        return 0
+
+    def discard_part(self, key: str, remote_id: str) -> None:
+        self.delete(key)
+
+    def old_parts(self, prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]:
+        before = time.time() - older_than.total_seconds()
+        for folder, _, names in os.walk(self.root / prefix):
+            for name in names:
+                path = Path(folder, name)
+                if name.endswith(PART) and not name.startswith("."):
+                    with contextlib.suppress(FileNotFoundError):
+                        if path.stat(follow_symlinks=False).st_mtime < before:
+                            yield path.relative_to(self.root).as_posix().removesuffix(PART), ""
 
     def write(self, key: str, source: BinaryIO) -> None:
         target = self.root / key
         with typed(key):
             self._make_folder(target.parent)
-            self._need_room(0)
+            need_room(self.root, 0)
             handle, draft = tempfile.mkstemp(suffix=PART, prefix=".", dir=target.parent)
             try:
                 with os.fdopen(handle, "wb") as out:
@@ -81,7 +74,7 @@ class Local:
             except BaseException:
                 os.unlink(draft)
                 raise
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def open_fd(self, key: str) -> int:
         with typed(key):
@@ -136,23 +129,4 @@ class Local:
             folder = folder.parent
         for new in reversed(missing):
             new.mkdir(mode=0o750, exist_ok=True)
-            _sync_folder(new.parent)
-
-    def _need_room(self, size: int) -> None:
-        room = os.statvfs(self.root)
-        if room.f_bavail * room.f_frsize - size < settings.ARGUS_DISK_RESERVE_BYTES:
-            raise OSError(errno.ENOSPC, "less than the reserve is left")
-
-
-def _write_all(out: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(out, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(new.parent)
