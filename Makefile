@@ -1,9 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help run browser test lint format build pins clean fuzz fuzz-short bench-parsers bench-lists bench-pipeline bench-sandbox
+.PHONY: help run browser test lint format build pins clean fuzz fuzz-short upload-torture api-fuzz bench-parsers bench-lists bench-pipeline bench-sandbox
 
 VENV := .venv
 PEERS := .venv-bench
 FUZZER := .venv-fuzz
+NODE := .venv-node
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 PORT ?= 8000
@@ -36,7 +37,14 @@ browser:
 	  && apt-get update -qq >/dev/null && apt-get install -qq -y chromium >/dev/null 2>&1; } \
 	  || echo "No Chromium here: the browser tests will be skipped (apt-get install chromium)."
 
-test: build lint browser ## run everything that must be green: lint, the suite on SQLite, the suite on PostgreSQL
+# Tests with the JavaScript upload client skip without Node.js.
+$(NODE)/.ready: tests/js/package-lock.json
+	@mkdir -p $(NODE) && cp tests/js/package.json tests/js/package-lock.json $(NODE)/
+	@if command -v npm >/dev/null; then npm ci --prefix $(NODE) --silent --no-audit --no-fund; \
+	  else echo "No Node.js here: the tests with tus-js-client will be skipped (apt-get install nodejs npm)."; fi
+	@touch $@
+
+test: build lint browser $(NODE)/.ready ## run everything that must be green: lint, the suite on SQLite, the suite on PostgreSQL
 	$(PYTEST)
 	$(PY) -m tests.with_postgres $(PYTEST) $(ENGINE_FREE)
 
@@ -72,6 +80,14 @@ fuzz: build $(FUZZER)/.ready ## fuzz one parser (FORMAT=blf MINUTES=30, of CPU t
 fuzz-short: build ## mutate the samples of every parser for a few seconds each, without the fuzzer
 	$(PYTEST) tests/parsers/test_fuzz_short.py tests/parsers/test_regressions.py
 
+CUTS ?= 1000
+upload-torture: build ## cut uploads at random places, files up to 64 MiB (CUTS=1000)
+	$(PY) -m tests.torture --cuts $(CUTS)
+
+EXAMPLES ?= 500
+api-fuzz: build ## requests made out of the API description, many per operation (EXAMPLES=500)
+	ARGUS_API_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q tests/api/test_schemathesis.py
+
 bench-parsers: build $(PEERS)/.ready ## every reader beside its peers
 	$(PY) -m bench.parsers
 
@@ -91,5 +107,5 @@ pins: ## resolve requirements*.in into requirements*.txt (needs uv)
 	uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header -q requirements-fuzz.in -o requirements-fuzz.txt
 
 clean: ## remove what can be made again (not the data in var/)
-	rm -rf $(VENV) $(PEERS) $(FUZZER) build .pytest_cache .mypy_cache .ruff_cache staticfiles
+	rm -rf $(VENV) $(PEERS) $(FUZZER) $(NODE) build .pytest_cache .mypy_cache .ruff_cache staticfiles
 	find parsers -name '*.so' -delete
