@@ -206,6 +206,7 @@ ARGUS_MAX_MULTIPART_BYTES = env.int("ARGUS_MAX_MULTIPART_BYTES", 256 * 2**20)
 ARGUS_MAX_FILES_PER_BATCH = env.int("ARGUS_MAX_FILES_PER_BATCH", 50_000)
 ARGUS_DISK_RESERVE_BYTES = env.int("ARGUS_DISK_RESERVE_BYTES", 500 * 10**6)
 # Of each web process: more uploads than this at once are refused, so that the other threads stay free for quick requests.
+ARGUS_WEB_PROCESSES = env.int("ARGUS_WEB_PROCESSES", 1, validate=validate.Range(min=1, max=256))
 ARGUS_THREADS = env.int("ARGUS_THREADS", 256, validate=validate.Range(min=2))
 ARGUS_MAX_UPLOADS = env.int("ARGUS_MAX_UPLOADS", max(1, ARGUS_THREADS * 7 // 8), validate=validate.Range(min=1))
 ARGUS_MAX_UPLOADS_PER_VEHICLE = env.int("ARGUS_MAX_UPLOADS_PER_VEHICLE", 16, validate=validate.Range(min=1))

@@ -15,6 +15,7 @@ from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import JSONParser
 from rest_framework.utils.json import strict_constant
 
+from batches.api.wire import Pieces, Wire
 from common.errors import (
     BadFilename,
     BodyTooLarge,
@@ -112,29 +113,29 @@ class Body:
             raise LengthRequired
         if self.declared is not None and self.declared > limit:
             raise FileTooLarge(f"The body has {self.declared} bytes; {limit} are allowed.", limit=limit)
+        direct = Pieces.of(environ) if self.declared is None else Wire.of(environ)
         # Django reads nothing from a chunked body; a server that marks the end of its stream can be read directly.
-        self.stream: Any = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request
+        stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request
+        self._source = direct.chunks() if direct else _pieces_of(stream)
         self.limit, self.count = limit, 0
 
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes, none at the end."""
-        data = _read(self.stream, size)
-        self.count += len(data)
-        if self.count > self.limit:
-            raise FileTooLarge(f"The body has more than {self.limit} bytes.", limit=self.limit)
-        return data
+    def chunks(self) -> Iterator[memoryview]:
+        """All bytes, each buffer valid until the next step; an empty one for each second without any, where the server allows to notice.
 
-    def chunks(self) -> Iterator[bytes]:
-        """All bytes."""
-        while data := self.read(CHUNK):
-            yield data
-
-    def drain(self) -> None:
-        """Read to the end; LengthMismatch if it comes too early."""
-        for _ in self.chunks():
-            pass
+        Raises LengthMismatch when the body ends too early, UploadTooSlow, FileTooLarge.
+        """
+        for piece in self._source:
+            self.count += len(piece)
+            if self.count > self.limit:
+                raise FileTooLarge(f"The body has more than {self.limit} bytes.", limit=self.limit)
+            yield piece
         if self.declared is not None and self.count != self.declared:
             raise LengthMismatch(f"{self.declared} bytes were announced, {self.count} came.", declared=self.declared, received=self.count)
+
+
+def _pieces_of(stream: Any) -> Iterator[memoryview]:
+    while data := _read(stream, CHUNK):
+        yield memoryview(data)
 
 
 def _read(stream: Any, size: int) -> bytes:
@@ -159,21 +160,25 @@ class MultipartFile:
         if not BOUNDARY.fullmatch(boundary):
             raise MalformedBody("The multipart boundary is missing or malformed.")
         self._delimiter = b"\r\n--" + boundary.encode()
-        self._body = Body(request, settings.ARGUS_MAX_MULTIPART_BYTES)
+        self._pieces = Body(request, settings.ARGUS_MAX_MULTIPART_BYTES).chunks()
         # The first delimiter may stand at the very start: with a line break before it, it looks like the others.
         self._buffer = bytearray(b"\r\n")
         self._expect(self._delimiter)
         self.name = self._file_name(self._headers())
 
     def chunks(self) -> Iterator[bytes]:
-        """The file's bytes. Raises LengthMismatch for a body without its closing delimiter, UnknownField for a second part."""
+        """The file's bytes, and an empty piece for each second without any.
+
+        Raises LengthMismatch for a body without its closing delimiter, UnknownField for a second part.
+        """
         while (end := self._buffer.find(self._delimiter)) < 0:
             # What could be the start of the delimiter stays.
             settled = max(0, len(self._buffer) - len(self._delimiter) + 1)
             if settled:
                 yield bytes(memoryview(self._buffer)[:settled])
                 del self._buffer[:settled]
-            self._more()
+            if not self._more():
+                yield b""
         if end:
             yield bytes(memoryview(self._buffer)[:end])
         del self._buffer[: end + len(self._delimiter)]
@@ -181,14 +186,16 @@ class MultipartFile:
             self._more()
         if self._buffer[:2] != b"--":
             raise UnknownField("The form has more than one field: send each file in a request of its own.")
-        self._body.drain()
+        for _ in self._pieces:  # what follows the closing delimiter means nothing (RFC 2046, 5.1.1)
+            pass
 
-    def _more(self) -> None:
-        """Read on; the body may not end here."""
-        data = self._body.read(CHUNK)
-        if not data:
+    def _more(self) -> int:
+        """Read on; the body may not end here. The number of bytes that came, 0 for none within a second."""
+        data = next(self._pieces, None)
+        if data is None:
             raise LengthMismatch("The body ends without the closing boundary.")
         self._buffer += data
+        return len(data)
 
     def _expect(self, text: bytes) -> None:
         while len(self._buffer) < len(text):

@@ -79,6 +79,7 @@ def environment(storage: Path) -> dict[str, str]:
         "ARGUS_STORAGE_DIR": str(storage),
         "ARGUS_DATA_DIR": str(settings.DATA_DIR),
         "ARGUS_STATIC_DIR": str(settings.STATIC_ROOT),
+        "ARGUS_THREADS": os.environ.get("ARGUS_THREADS", "32"),
         "DJANGO_SETTINGS_MODULE": "tests.live_settings",
     }
 
@@ -94,7 +95,20 @@ def running(folder: Path, *, workers: bool = True) -> Iterator[Live]:
     env = environment(folder / "storage")
     web = Process(
         "web",
-        [sys.executable, "-m", "gunicorn", "argus_site.wsgi", "--chdir", str(ROOT), "--bind", f"127.0.0.1:{port}", "--threads", "8"],
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "python:argus_site.gunicorn_conf",
+            "argus_site.wsgi",
+            "--chdir",
+            str(ROOT),
+            "--bind",
+            f"127.0.0.1:{port}",
+            "--graceful-timeout",
+            "3",
+        ],
         log=logs / "web.log",
         env=env,
     )

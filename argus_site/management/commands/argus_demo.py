@@ -109,17 +109,13 @@ def _web(port: int, logs: Path) -> Process:
         sys.executable,
         "-m",
         "gunicorn",
+        "-c",
+        "python:argus_site.gunicorn_conf",
         "argus_site.wsgi",
         "--bind",
         f"127.0.0.1:{port}",
-        "--threads",
-        "32",
-        "--timeout",
-        "60",
         "--graceful-timeout",
         "3",
-        # Its socket lies in the home folder, where a second Argus would take it over.
-        "--no-control-socket",
     ]
     return Process("web server", command, log=logs / "web.log", env=os.environ)
 
