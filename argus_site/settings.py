@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import os
 import secrets
 import tempfile
@@ -13,6 +14,7 @@ import dj_database_url
 import structlog
 from botocore.config import Config
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from environs import Env, validate
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -164,33 +166,42 @@ def _storage() -> dict[str, Any]:
         }
     from boto3.s3.transfer import TransferConfig
 
+    checksums = env.str("ARGUS_S3_CHECKSUMS", "when_required", validate=validate.OneOf(["when_required", "when_supported"]))
+    part = ARGUS_S3_PART_BYTES
     return {
         "BACKEND": "storages.backends.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": env.str("ARGUS_S3_BUCKET"),
-            "endpoint_url": env.str("ARGUS_S3_ENDPOINT", None),
+            "endpoint_url": env.str("ARGUS_S3_ENDPOINT", "") or None,
             "region_name": env.str("ARGUS_S3_REGION", "us-east-1"),
-            "access_key": env.str("ARGUS_S3_ACCESS_KEY", None),
-            "secret_key": env.str("ARGUS_S3_SECRET_KEY", None),
+            "access_key": env.str("ARGUS_S3_ACCESS_KEY", "") or None,
+            "secret_key": env.str("ARGUS_S3_SECRET_KEY", "") or None,
+            "location": env.str("ARGUS_S3_PREFIX", "").strip("/"),
             "file_overwrite": False,
             "default_acl": None,
             "querystring_expire": 300,
             "max_memory_size": 8 * 2**20,
             # One Config for everything: with client_config, django-storages ignores its own addressing and signature options.
             "client_config": Config(
-                s3={"addressing_style": env.str("ARGUS_S3_ADDRESSING", "path")},
+                s3={"addressing_style": env.str("ARGUS_S3_ADDRESSING", "path", validate=validate.OneOf(["path", "virtual", "auto"]))},
                 signature_version="s3v4",
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                retries={"mode": "standard", "max_attempts": 5},
-                connect_timeout=5,
-                read_timeout=60,
+                request_checksum_calculation=checksums,
+                response_checksum_validation=checksums,
+                retries={"mode": "standard", "max_attempts": env.int("ARGUS_S3_ATTEMPTS", 5, validate=validate.Range(min=1, max=20))},
+                connect_timeout=env.float("ARGUS_S3_CONNECT_SECONDS", 5, validate=validate.Range(min=0.1)),
+                read_timeout=env.float("ARGUS_S3_READ_SECONDS", 60, validate=validate.Range(min=1)),
+                max_pool_connections=env.int("ARGUS_S3_CONNECTIONS", 64, validate=validate.Range(min=1)),
             ),
-            "transfer_config": TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4),
+            "transfer_config": TransferConfig(multipart_threshold=part, multipart_chunksize=part, max_concurrency=4),
         },
     }
 
 
+# The least that S3 takes for a part is 5 MiB; larger files get larger parts than this, because there may be 10,000 of them.
+ARGUS_S3_PART_BYTES = env.int("ARGUS_S3_PART_BYTES", 16 * 2**20, validate=validate.Range(min=5 * 2**20, max=2**30))
+# Where vehicles reach the store, in the addresses that are signed for them; as the server does when empty.
+ARGUS_S3_PUBLIC_ENDPOINT = env.str("ARGUS_S3_PUBLIC_ENDPOINT", "")
+ARGUS_S3_URL_SECONDS = env.int("ARGUS_S3_URL_SECONDS", 3600, validate=validate.Range(min=60, max=7 * 24 * 3600))
 STORAGES = {
     "default": _storage(),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
@@ -218,6 +229,15 @@ ARGUS_SILENCE_SECONDS = env.int("ARGUS_SILENCE_SECONDS", 30, validate=validate.R
 ARGUS_MIN_BYTES_PER_SECOND = env.int("ARGUS_MIN_BYTES_PER_SECOND", 1024, validate=validate.Range(min=0))
 ARGUS_FAILURE_POLICY = env.str("ARGUS_FAILURE_POLICY", "partial", validate=validate.OneOf(["partial", "strict"]))
 DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 2**20  # a manifest of 50,000 files; file bytes never pass through this
+
+# -- who may send, and from where -------------------------------------------------------------------------------------
+
+ARGUS_ENROLMENTS_PER_MINUTE = env.int("ARGUS_ENROLMENTS_PER_MINUTE", 60, validate=validate.Range(min=1))
+ARGUS_REFUSALS_PER_MINUTE = env.int("ARGUS_REFUSALS_PER_MINUTE", 60, validate=validate.Range(min=1))
+ARGUS_TRUSTED_PROXIES = [ipaddress.ip_network(str(text).strip()) for text in env.list("ARGUS_TRUSTED_PROXIES", [])]
+ARGUS_MTLS_HEADER = env.str("ARGUS_MTLS_HEADER", "", validate=validate.Regexp(r"[A-Za-z0-9-]*\Z"))
+if ARGUS_MTLS_HEADER and not ARGUS_TRUSTED_PROXIES:
+    raise ImproperlyConfigured("ARGUS_MTLS_HEADER needs ARGUS_TRUSTED_PROXIES: anybody could send the header otherwise")
 
 # -- leases (seconds) --------------------------------------------------------------------------------------------------
 
