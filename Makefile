@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run browser test lint format build pins clean fuzz fuzz-short upload-torture api-fuzz bench-parsers bench-lists bench-pipeline bench-sandbox
+.PHONY: help run browser test lint format build pins clean fuzz fuzz-short upload-torture api-fuzz bench-parsers bench-lists bench-pipeline bench-sandbox bench-upload
 
 VENV := .venv
 PEERS := .venv-bench
@@ -96,6 +96,9 @@ bench-lists: build ## batch list and batch page over 100,000 batches on PostgreS
 
 bench-sandbox: build ## what the sandbox costs for each small file
 	$(PY) -m bench.sandbox
+
+bench-upload: build ## uploads beside nginx, a bare socket loop and another tus server (needs nginx, node and npm)
+	$(PY) -m bench.upload
 
 bench-pipeline: build ## complete to completed, 10 files of 1 MB on 2 workers
 	$(PY) -m bench.pipeline
