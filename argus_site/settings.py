@@ -234,8 +234,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 2**20  # a manifest of 50,000 files; file byt
 
 ARGUS_ENROLMENTS_PER_MINUTE = env.int("ARGUS_ENROLMENTS_PER_MINUTE", 60, validate=validate.Range(min=1))
 ARGUS_REFUSALS_PER_MINUTE = env.int("ARGUS_REFUSALS_PER_MINUTE", 60, validate=validate.Range(min=1))
-ARGUS_TRUSTED_PROXIES = [ipaddress.ip_network(str(text).strip()) for text in env.list("ARGUS_TRUSTED_PROXIES", [])]
-ARGUS_MTLS_HEADER = env.str("ARGUS_MTLS_HEADER", "", validate=validate.Regexp(r"[A-Za-z0-9-]*\Z"))
+_PROXIES: list[str] = env.list("ARGUS_TRUSTED_PROXIES", [])
+ARGUS_TRUSTED_PROXIES = [ipaddress.ip_network(network.strip()) for network in _PROXIES]
+ARGUS_MTLS_HEADER: str = env.str("ARGUS_MTLS_HEADER", "", validate=validate.Regexp(r"[A-Za-z0-9-]*\Z"))
 if ARGUS_MTLS_HEADER and not ARGUS_TRUSTED_PROXIES:
     raise ImproperlyConfigured("ARGUS_MTLS_HEADER needs ARGUS_TRUSTED_PROXIES: anybody could send the header otherwise")
 

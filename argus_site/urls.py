@@ -12,6 +12,7 @@ urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("api/v1/schema", SpectacularAPIView.as_view(api_version="v1"), name="schema"),
     path("api/v1/docs", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    path("api/v1/", include("vehicles.api.urls")),
     path("api/v1/", include("batches.api.urls")),
     path("admin/", admin.site.urls),
 ]

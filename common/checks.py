@@ -10,6 +10,7 @@ from django.core.checks import CheckMessage, Error, register
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from common.hooks import HOOKS
 from common.pipeline import STAGES
 
 MARGIN_SECONDS = 300
@@ -18,13 +19,13 @@ HEARTBEATS_PER_LEASE = 3
 
 @register()
 def stages_have_tasks(**_: Any) -> list[CheckMessage]:
-    """Every stage names a callable that exists."""
+    """Every stage and every hook names a callable that exists."""
     problems: list[CheckMessage] = []
-    for stage, path in STAGES.items():
+    for name, path in {**STAGES, **HOOKS}.items():
         try:
             import_string(path)
         except ImportError as error:
-            problems.append(Error(f"stage {stage!r} has no task {path!r}: {error}", id="argus.E001"))
+            problems.append(Error(f"{'stage' if name in STAGES else 'hook'} {name!r} has no function {path!r}: {error}", id="argus.E001"))
     return problems
 
 

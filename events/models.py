@@ -27,6 +27,16 @@ class EventType(models.TextChoices):
     BATCH_DELETED = "BatchDeleted"
     TOKEN_CREATED = "TokenCreated"  # noqa: S105
     TOKEN_REVOKED = "TokenRevoked"  # noqa: S105
+    TOKEN_REPLACED = "TokenReplaced"  # noqa: S105
+    ENROLMENT_TOKEN_CREATED = "EnrolmentTokenCreated"  # noqa: S105
+    ENROLMENT_TOKEN_REVOKED = "EnrolmentTokenRevoked"  # noqa: S105
+    VEHICLES_PREAPPROVED = "VehiclesPreapproved"
+    VEHICLE_ENROLLED = "VehicleEnrolled"
+    VEHICLE_ACCEPTED = "VehicleAccepted"
+    VEHICLE_REJECTED = "VehicleRejected"
+    VEHICLE_RETIRED = "VehicleRetired"
+    VEHICLE_RESTORED = "VehicleRestored"
+    CERTIFICATE_CHANGED = "CertificateChanged"
     DATABASE_ADDED = "SignalDatabaseAdded"
     CODES_IMPORTED = "FaultCodesImported"
 

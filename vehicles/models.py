@@ -1,4 +1,4 @@
-"""Fleet, platform, vehicle, token and signal database."""
+"""Fleet, platform, vehicle, its tokens and its way in, and signal databases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Upper
+from django.utils import timezone
+from django_fsm import FSMField, transition
 
+from common.clock import EPOCH
 from vehicles.software import within
 from vehicles.vin import validate_vin
 
@@ -50,20 +53,50 @@ class Platform(models.Model):
         return self.name
 
 
+class VehicleState(models.TextChoices):
+    """The life of a vehicle; only an active one may call."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    REJECTED = "rejected"
+    RETIRED = "retired"
+
+
+CLOCK_OFF_MS = 60_000
+
+
 class Vehicle(models.Model):
-    """A vehicle that records. The VIN stands here and nowhere else; everything else refers to the id."""
+    """A vehicle that records. The VIN stands here (before its first contact in Preapproval); everything else refers to the id."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    state = FSMField(choices=VehicleState.choices, default=VehicleState.ACTIVE, protected=True, editable=False)
     vin = models.CharField("VIN", max_length=17, unique=True, validators=[validate_vin])
     name = models.CharField(max_length=100, blank=True, help_text="what people call it")
     fleet = models.ForeignKey(Fleet, null=True, blank=True, on_delete=models.PROTECT, related_name="vehicles")
     platform = models.ForeignKey(Platform, null=True, blank=True, on_delete=models.PROTECT, related_name="vehicles")
+    certificate_sha256 = models.CharField(
+        "client certificate",
+        max_length=64,
+        null=True,
+        blank=True,
+        unique=True,
+        help_text="SHA-256 fingerprint, where a proxy checks client certificates; empty for none",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_contact_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Of the vehicle's clock against ours, and when it was told: see vehicles.contact.
+    clock_offset_ms = models.BigIntegerField(null=True, blank=True, editable=False)
+    clock_measured_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ["name", "vin"]
-        constraints = [models.CheckConstraint(condition=Q(vin=Upper("vin")) & ~Q(vin=""), name="vehicle_vin_upper_case")]
+        indexes = [models.Index(fields=["created_at"], condition=Q(state=VehicleState.PENDING), name="vehicle_waiting")]
+        constraints = [
+            models.CheckConstraint(condition=Q(vin=Upper("vin")) & ~Q(vin=""), name="vehicle_vin_upper_case"),
+            models.CheckConstraint(condition=Q(state__in=VehicleState.values), name="vehicle_state_known"),
+            models.CheckConstraint(condition=~Q(certificate_sha256=""), name="vehicle_certificate_not_empty"),
+        ]
+        permissions = [("accept_vehicle", "Can accept, reject, retire and restore vehicles")]
 
     def __str__(self) -> str:
         return self.name or f"…{self.vin_tail}"
@@ -74,9 +107,30 @@ class Vehicle(models.Model):
         return self.vin[-6:]
 
     @property
+    def clock_is_off(self) -> bool:
+        """The vehicle's clock was more than a minute ahead or behind when it last told its time."""
+        return self.clock_offset_ms is not None and abs(self.clock_offset_ms) > CLOCK_OFF_MS
+
+    @property
     def failure_policy(self) -> str:
         """The fleet's policy, or the installation's for a vehicle without fleet."""
         return self.fleet.failure_policy if self.fleet else settings.ARGUS_FAILURE_POLICY
+
+    @transition(state, source=[VehicleState.PENDING, VehicleState.REJECTED], target=VehicleState.ACTIVE)
+    def accept(self) -> None:
+        """Somebody, or a pre-approval, lets it in."""
+
+    @transition(state, source=VehicleState.PENDING, target=VehicleState.REJECTED)
+    def reject(self) -> None:
+        """Somebody does not know it."""
+
+    @transition(state, source=VehicleState.ACTIVE, target=VehicleState.RETIRED)
+    def retire(self) -> None:
+        """It records no more; its tokens and its certificate are refused, its batches stay."""
+
+    @transition(state, source=VehicleState.RETIRED, target=VehicleState.ACTIVE)
+    def restore(self) -> None:
+        """It records again; tokens that were live when it was retired work again."""
 
 
 class Scope(models.TextChoices):
@@ -110,6 +164,9 @@ class ApiToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    replaces = models.ForeignKey(
+        "self", null=True, editable=False, on_delete=models.SET_NULL, related_name="replaced_by", help_text="made by rotating this one"
+    )
 
     class Meta:
         ordering = ["-created_at"]
@@ -124,6 +181,108 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"argus_v1_{self.key_id}_…"
+
+
+class EnrolmentToken(models.Model):
+    """Lets vehicles announce themselves. It opens nothing else, and one may be in the image of a whole fleet."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    label = models.CharField(max_length=100, help_text="where it is used: a workshop, an image, a delivery")
+    key_id = models.CharField(max_length=12, unique=True, editable=False)
+    secret_sha256 = models.CharField(max_length=64, editable=False)
+    fleet = models.ForeignKey(
+        Fleet, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="of the vehicles that come with it"
+    )
+    platform = models.ForeignKey(
+        Platform, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="of the vehicles that come with it"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    max_uses = models.PositiveIntegerField(null=True, blank=True, help_text="how many vehicles may come with it; empty for any number")
+    uses = models.PositiveIntegerField(default=0, editable=False)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(condition=Q(max_uses__isnull=True) | Q(uses__lte=models.F("max_uses")), name="enrolment_uses_within_max")
+        ]
+
+    def __str__(self) -> str:
+        return f"argus_enrol_{self.key_id}_…"
+
+    @property
+    def live(self) -> bool:
+        """Neither revoked nor expired nor used up."""
+        expired = self.expires_at is not None and self.expires_at <= timezone.now()
+        return not (self.revoked_at or expired or (self.max_uses is not None and self.uses >= self.max_uses))
+
+
+class EnrolmentState(models.TextChoices):
+    """What came of an enrolment."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded", "superseded by a later one"
+
+
+class Enrolment(models.Model):
+    """A vehicle, or somebody who says to be it, has asked to be let in. What it says of itself is not verified."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    vehicle = models.ForeignKey(Vehicle, on_delete=models.CASCADE, related_name="enrolments")
+    token = models.ForeignKey(EnrolmentToken, on_delete=models.PROTECT, related_name="enrolments")
+    state = models.CharField(max_length=10, choices=EnrolmentState.choices, default=EnrolmentState.PENDING)
+    name = models.CharField(max_length=100, blank=True)
+    software = models.JSONField(default=dict)
+    address = models.CharField(max_length=45, blank=True, help_text="where it came from")
+    claim_sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+    decided_at = models.DateTimeField(null=True)
+    decided_by = models.CharField(max_length=150, blank=True)
+    # The vehicle's token, and when the first one was handed out.
+    issued = models.ForeignKey(ApiToken, null=True, on_delete=models.SET_NULL, related_name="+")
+    claimed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["created_at"], condition=Q(state=EnrolmentState.PENDING), name="enrolment_waiting")]
+        constraints = [models.CheckConstraint(condition=Q(state__in=EnrolmentState.values), name="enrolment_state_known")]
+
+    def __str__(self) -> str:
+        return f"enrolment {str(self.pk)[:8]}"
+
+
+class Preapproval(models.Model):
+    """A VIN that becomes an active vehicle when it enrols; the row ends then."""
+
+    vin = models.CharField("VIN", max_length=17, unique=True, validators=[validate_vin])
+    name = models.CharField(max_length=100, blank=True, help_text="what people call it")
+    fleet = models.ForeignKey(Fleet, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    platform = models.ForeignKey(Platform, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    approved_by = models.CharField(max_length=150, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["vin"]
+        verbose_name = "pre-approved VIN"
+        constraints = [models.CheckConstraint(condition=Q(vin=Upper("vin")) & ~Q(vin=""), name="preapproval_vin_upper_case")]
+
+    def __str__(self) -> str:
+        return self.name or f"…{self.vin[-6:]}"
+
+
+class Counter(models.Model):
+    """How often something has happened in the running window of time: see vehicles.counting."""
+
+    subject = models.CharField(max_length=100, unique=True)
+    since = models.DateTimeField(default=EPOCH, db_index=True)
+    count = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.count}"
 
 
 class SignalDatabase(models.Model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,9 @@ from django.utils import timezone
 
 from events.models import Event
 from tests import factories
+from vehicles.credentials import checksum
 from vehicles.models import VEHICLE_SCOPES, ApiToken
-from vehicles.tokens import FORM, TooManyTokens, find_token, make_token, revoke_token, touch
+from vehicles.tokens import TooManyTokens, find_token, make_token, revoke_token, touch
 
 pytestmark = pytest.mark.django_db
 
@@ -22,7 +24,7 @@ def made(vehicle=None):
 
 def test_the_text_finds_the_token_and_is_not_stored():
     token, text = made()
-    assert FORM.fullmatch(text)
+    assert re.fullmatch(r"argus_v1_[0-9A-Za-z]{12}_[0-9A-Za-z_-]{43}_[0-9A-Za-z]{6}", text)
     assert find_token(text) == token
     stored = " ".join(str(value) for value in ApiToken.objects.filter(pk=token.pk).values()[0].values())
     assert text.split("_")[3] not in stored
@@ -44,11 +46,9 @@ def test_any_other_text_finds_nothing(change):
 
 
 def test_the_secret_of_one_with_the_key_of_another_finds_nothing():
-    from vehicles.tokens import _checksum
-
     (_, one), (_, two) = made(), made()
     head = "_".join([*one.split("_")[:3], two[len("argus_v1_") + 13 :].rpartition("_")[0]])
-    assert find_token(f"{head}_{_checksum(head)}") is None
+    assert find_token(f"{head}_{checksum(head)}") is None
 
 
 def test_a_vehicle_has_two_live_tokens_at_most():
@@ -86,7 +86,6 @@ def test_use_is_noted_at_most_once_a_minute(django_assert_num_queries):
     touch(token)
     again = find_token(text)
     assert again.last_used_at is not None
-    assert again.vehicle.last_contact_at is not None
     with django_assert_num_queries(0):
         touch(again)
 
