@@ -71,7 +71,10 @@ class Batch(ConcurrentTransitionMixin, models.Model):
     declared_from = models.DateTimeField(null=True, editable=False)
     declared_to = models.DateTimeField(null=True, editable=False)
     expected_workers = models.PositiveIntegerField(null=True, editable=False, help_text="of the old API; kept for the record")
-    manifest = models.JSONField(null=True, editable=False)
+    manifest = models.JSONField(
+        null=True, editable=False, help_text="which files must arrive: as announced at complete, before it at creation"
+    )
+    opened_with = models.CharField(max_length=64, blank=True, default="", editable=False, help_text="SHA-256 of what it was opened with")
 
     created_at = models.DateTimeField(auto_now_add=True)
     uploaded_at = models.DateTimeField(null=True, editable=False)
@@ -172,8 +175,13 @@ class Batch(ConcurrentTransitionMixin, models.Model):
 
     @transition(state, source=S.PENDING, target=S.UPLOADED)
     def complete(self, manifest: list[dict[str, Any]] | None, counts: dict[str, int]) -> None:
-        """The vehicle says that everything has arrived; `counts` are processed and failed of files kept from before a reopen."""
-        self.manifest, self.uploaded_at = manifest, timezone.now()
+        """The vehicle says that everything has arrived; `counts` are processed and failed of files kept from before a reopen.
+
+        A `manifest` takes the place of the one given when the batch was opened.
+        """
+        if manifest is not None:
+            self.manifest = manifest
+        self.uploaded_at = timezone.now()
         self.processed_files, self.failed_files = counts["processed"], counts["failed"]
 
     @transition(state, source=S.UPLOADED, target=S.SCATTERING)
@@ -219,6 +227,7 @@ class Batch(ConcurrentTransitionMixin, models.Model):
         self._clear()
         self.processed_files = self.failed_files = 0
         self.uploaded_at = None
+        self.manifest = None  # it named the files of the first time; what comes now is announced at the next complete
 
     @transition(state, source=[S.COMPLETED, S.FAILED], target=S.UPLOADED, permission="batches.retrigger_batch")
     def rerun_files(self) -> None:
@@ -272,3 +281,32 @@ class Note(models.Model):
 
     def __str__(self) -> str:
         return self.text[:60]
+
+
+class DeletedBatch(models.Model):
+    """What remains of a deleted batch beside the event: its id is not used again, and deleting it again is no error."""
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    vehicle_id = models.UUIDField(editable=False)
+    deleted_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"deleted batch {str(self.pk)[:8]}"
+
+
+class KeptAnswer(models.Model):
+    """The answer to a call with an Idempotency-Key, written in the transaction of what the call did: see batches.idempotency."""
+
+    principal = models.CharField(max_length=150, editable=False, help_text="who called, as events name it")
+    key = models.CharField(max_length=255, editable=False)
+    fingerprint = models.CharField(max_length=64, editable=False, help_text="SHA-256 of method, address and body")
+    status = models.PositiveSmallIntegerField(editable=False)
+    headers = models.JSONField(default=dict, editable=False)
+    body = models.BinaryField(editable=False, help_text="deflated")
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["principal", "key"], name="kept_answer_once_per_key")]
+
+    def __str__(self) -> str:
+        return f"{self.status} for {self.key[:40]}"

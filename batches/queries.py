@@ -8,15 +8,28 @@ from uuid import UUID
 from django.db.models import Case, F, IntegerField, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Least
 
-from batches.models import Batch
+from batches.models import Batch, DeletedBatch
 from common.errors import NotFound
 from diagnosis.models import Finding, FindingSeverity
-from events.models import Event, EventType
-from files.models import File, FileState
+from files.models import COMING, File, FileState, Upload
 from vehicles.models import Vehicle
 
 FINDINGS = 1000
-FILE_FIELDS = ("id", "name", "kind", "size", "sha256", "state", "format", "partial", "error_code", "error", "error_offset")
+FILE_FIELDS = (
+    "id",
+    "name",
+    "kind",
+    "size",
+    "sha256",
+    "state",
+    "format",
+    "partial",
+    "error_code",
+    "error",
+    "error_offset",
+    "duplicate_of_id",
+)
+UPLOAD_FIELDS = ("id", "name", "kind", "priority", "declared_size", "declared_sha256", "offset", "state", "error_code")
 FINDING_FIELDS = (
     *("id", "rule", "rule_version", "severity", "code", "sentence", "action"),
     *("file_id", "stream", "signal", "from_ns", "to_ns", "count", "details"),
@@ -85,4 +98,10 @@ def findings_of(batch: Batch) -> tuple[list[dict[str, Any]], bool]:
 
 def was_deleted(batch_id: UUID) -> bool:
     """Was there such a batch, and was it deleted?"""
-    return Event.objects.filter(batch__isnull=True, type=EventType.BATCH_DELETED, payload__batch_id=str(batch_id)).exists()
+    return DeletedBatch.objects.filter(pk=batch_id).exists()
+
+
+def uploads_of(batch: Batch) -> list[tuple[Any, ...]]:
+    """What of a batch is still to come or to be verified, as tuples of UPLOAD_FIELDS: the highest priority first, then as announced."""
+    coming = Upload.objects.filter(batch=batch, state__in=COMING)
+    return list(coming.order_by("-priority", "created_at", "id").values_list(*UPLOAD_FIELDS))

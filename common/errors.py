@@ -206,11 +206,41 @@ class BatchFull(ArgusError):
     action = "Open another batch."
 
 
+class BatchExists(ArgusError):
+    status = 409
+    code = "batch_exists"
+    title = "The batch was opened with other content"
+    action = "Send what it was opened with, or open another batch with a new id."
+
+
+class BatchDeleted(ArgusError):
+    status = 410
+    code = "batch_deleted"
+    title = "The batch was deleted"
+    action = "Open another batch with a new id."
+
+
 class BatchClosed(ArgusError):
     status = 409
     code = "batch_closed"
     title = "The batch takes no more files"
     action = "Open another batch, or ask the operator to reopen this one."
+
+
+class IdempotencyMismatch(ArgusError):
+    status = 422
+    code = "idempotency_mismatch"
+    title = "The Idempotency-Key was used for another request"
+    action = "Use a new key for each new request, and the same one only to repeat it."
+
+
+class InProgress(ArgusError):
+    status = 409
+    code = "in_progress"
+    title = "The first request with this Idempotency-Key still runs"
+    action = "Send the request again later."
+    retryable = True
+    retry_after = 1
 
 
 class BatchEmpty(ArgusError):

@@ -17,6 +17,7 @@ MEANINGS = {
     403: "the token or login lacks the right",
     404: "no such object, or not yours",
     409: "not in this state, or in conflict with what is stored",
+    410: "it was, and is no more",
     411: "no Content-Length",
     413: "too large",
     415: "another media type or encoding than is read",

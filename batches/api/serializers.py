@@ -11,15 +11,18 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ValidationError
 
+from batches.api.body import KIND
 from batches.models import BatchState, Severity
-from common.errors import BadFilename
+from common.errors import BadFilename, BatchFull
 from common.json_api import LISTED_ERRORS, Problem, StrictSerializer
 from diagnosis.models import FindingSeverity
-from files.models import FileState
+from files.models import COMING, FileState
 from files.names import clean_name
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 LARGEST = 2**63 - 1
+MOST_URGENT = 32767
+MANIFEST_FIELDS = {"name", "size", "sha256", "kind", "priority"}
 SOFTWARE_ENTRIES, SOFTWARE_KEY, SOFTWARE_VALUE = 100, 64, 200
 
 
@@ -53,32 +56,16 @@ class Software(serializers.Field):
         return value
 
 
-class NewBatch(StrictSerializer):
-    """A batch that a vehicle opens; it belongs to the vehicle of the token."""
-
-    recorded_from = serializers.DateTimeField(required=False)
-    recorded_to = serializers.DateTimeField(required=False)
-    clock = Clock(required=False)
-    software = Software(required=False)
-    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    expected_workers = serializers.IntegerField(
-        min_value=1, max_value=2**31 - 1, required=False, help_text="of the old API; kept for the record"
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The fields as the model names them."""
-        begin, end = attrs.pop("recorded_from", None), attrs.pop("recorded_to", None)
-        if begin and end and begin > end:
-            raise ValidationError({"recorded_to": "It ends before it begins."})
-        return {**attrs, "declared_from": begin, "declared_to": end}
-
-
 class ManifestEntry(serializers.Serializer):
-    """One file that must have arrived."""
+    """One file that must arrive."""
 
     name = serializers.CharField(max_length=255)
     size = serializers.IntegerField(min_value=0, max_value=LARGEST)
     sha256 = serializers.RegexField(r"^[0-9a-fA-F]{64}$", required=False)
+    kind = serializers.RegexField(KIND.pattern, required=False, help_text="what the file is, up to 32 letters, digits, '.', '_' or '-'")
+    priority = serializers.IntegerField(
+        min_value=0, max_value=MOST_URGENT, required=False, help_text="the highest is to be sent first; 0 if not given"
+    )
 
 
 @extend_schema_field(ManifestEntry(many=True))
@@ -90,7 +77,7 @@ class Manifest(serializers.Field):
         if not isinstance(data, list):
             raise ValidationError("A list is needed.")
         if len(data) > settings.ARGUS_MAX_FILES_PER_BATCH:
-            raise ValidationError(f"A batch has at most {settings.ARGUS_MAX_FILES_PER_BATCH} files.")
+            raise BatchFull(f"A batch may have {settings.ARGUS_MAX_FILES_PER_BATCH} files.")
         entries, wrong = [], {}
         for place, entry in enumerate(data):
             try:
@@ -111,7 +98,7 @@ class Manifest(serializers.Field):
 def _manifest_entry(entry: Any) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise ValidationError("An object is needed.")
-    if unknown := entry.keys() - {"name", "size", "sha256"}:
+    if unknown := entry.keys() - MANIFEST_FIELDS:
         raise ValidationError(
             {str(name)[:100]: [ErrorDetail("There is no such field.", code="unknown_field")] for name in sorted(unknown)[:3]}
         )
@@ -119,7 +106,7 @@ def _manifest_entry(entry: Any) -> dict[str, Any]:
     if not isinstance(name, str):
         raise ValidationError({"name": "A file name is needed."})
     try:
-        checked = {"name": clean_name(name), "size": size}
+        checked: dict[str, Any] = {"name": clean_name(name), "size": size}
     except BadFilename as error:
         raise ValidationError({"name": error.detail}) from error
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST:
@@ -128,7 +115,37 @@ def _manifest_entry(entry: Any) -> dict[str, Any]:
         if not isinstance(sha256, str) or not SHA256.fullmatch(sha256.lower()):
             raise ValidationError({"sha256": "64 hexadecimal digits are needed."})
         checked["sha256"] = sha256.lower()
+    if kind := entry.get("kind", ""):
+        if not isinstance(kind, str) or not KIND.fullmatch(kind):
+            raise ValidationError({"kind": "Up to 32 letters, digits, '.', '_' or '-' are needed."})
+        checked["kind"] = kind
+    if priority := entry.get("priority", 0):
+        if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= MOST_URGENT:
+            raise ValidationError({"priority": f"A whole number from 0 to {MOST_URGENT} is needed."})
+        checked["priority"] = priority
     return checked
+
+
+class NewBatch(StrictSerializer):
+    """A batch that a vehicle opens; it belongs to the vehicle of the token."""
+
+    recorded_from = serializers.DateTimeField(required=False)
+    recorded_to = serializers.DateTimeField(required=False)
+    clock = Clock(required=False)
+    software = Software(required=False)
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    expected_workers = serializers.IntegerField(
+        min_value=1, max_value=2**31 - 1, required=False, help_text="of the old API; kept for the record"
+    )
+
+    files = Manifest(required=False, help_text="what will be sent; each becomes an upload with an address of its own")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The fields as the model names them."""
+        begin, end = attrs.pop("recorded_from", None), attrs.pop("recorded_to", None)
+        if begin and end and begin > end:
+            raise ValidationError({"recorded_to": "It ends before it begins."})
+        return {**attrs, "declared_from": begin, "declared_to": end}
 
 
 class Completion(StrictSerializer):
@@ -192,6 +209,24 @@ class FileShape(serializers.Serializer):
     format = serializers.CharField(allow_null=True)
     error = FileError(allow_null=True)
     partial = serializers.BooleanField(help_text="some byte ranges could not be read")  # type: ignore[assignment]
+    duplicate_of = serializers.UUIDField(
+        allow_null=True, help_text="the file of the same vehicle that has the same SHA-256 and came before"
+    )
+
+
+class UploadShape(serializers.Serializer):
+    """A file that was announced or has begun to come, until its last byte is verified; then it stands among the files under the same id."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    kind = serializers.CharField(allow_blank=True)
+    priority = serializers.IntegerField()
+    size = serializers.IntegerField(allow_null=True)
+    sha256 = serializers.CharField(allow_null=True)
+    offset = serializers.IntegerField(help_text="bytes that are safely here; the next to send")
+    state = serializers.ChoiceField(choices=[(str(state), state.label) for state in COMING])
+    error = serializers.CharField(allow_null=True, help_text="code of the error that made all bytes necessary again")
+    url = serializers.URLField(help_text="where tus goes on")
 
 
 class BatchShape(serializers.Serializer):
@@ -222,9 +257,10 @@ class BatchShape(serializers.Serializer):
 
 
 class BatchWithFiles(BatchShape):
-    """A batch with its current files."""
+    """A batch with its current files, and what is still to come, the highest priority first."""
 
     files = FileShape(many=True)
+    uploads = UploadShape(many=True)
 
 
 class BatchPage(serializers.Serializer):

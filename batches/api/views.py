@@ -18,7 +18,7 @@ from rest_framework.reverse import reverse
 from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
-from batches import intake, queries
+from batches import intake, opening, queries
 from batches.api import access, body, describe, shapes
 from batches.api.paging import NewestFirst
 from batches.api.serializers import BatchPage, BatchWithFiles, Completion, FileShape, Findings, ListQuery, NewBatch, Progress
@@ -40,6 +40,10 @@ class BatchView(APIView):
         """The batch, if the caller may see it; NotFound."""
         return queries.get_batch(batch_id, access.vehicle_of(request))
 
+    def shown(self, request: Request, batch: Batch) -> dict[str, Any]:
+        """The batch as the caller may see it, with its files and uploads."""
+        return shapes.with_files(batch, vin=access.sees_vin(request), uploads_at=uploads_at(request))
+
     def checked(self, request: Request, shape: type[Any]) -> dict[str, Any]:
         """The body as `shape` reads it. Raises UnknownField, InvalidField, MalformedBody, LengthRequired, BodyTooLarge."""
         body.need_length(request._request)
@@ -50,6 +54,16 @@ class BatchView(APIView):
     def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         """The methods, in the Allow header."""
         return Response(status=204)
+
+
+def address_of(request: Request, batch: Batch) -> str:
+    """Where the batch is."""
+    return reverse("batch", kwargs={"batch_id": batch.pk}, request=request)
+
+
+def uploads_at(request: Request) -> str:
+    """What the id of an upload is appended to: asked once, and not for each of 50,000."""
+    return request.build_absolute_uri("/api/v1/uploads/")
 
 
 class BatchList(BatchView):
@@ -85,15 +99,16 @@ class BatchList(BatchView):
         """It belongs to the vehicle of the token. Its address stands in Location."""
         vehicle = access.vehicle_of(request)
         assert vehicle is not None  # only a vehicle's token has the right
-        batch = intake.open_batch(vehicle, self.checked(request, NewBatch), actor=access.actor_of(request))
-        address = reverse("batch", kwargs={"batch_id": batch.pk}, request=request)
-        return Response({**shapes.of_batch(batch, vin=True), "files": []}, status=201, headers={"Location": address})
+        wanted = self.checked(request, NewBatch)
+        files = wanted.pop("files", None)
+        batch = opening.open_batch(vehicle, wanted, files, actor=access.actor_of(request))
+        return Response(self.shown(request, batch), status=201, headers={"Location": address_of(request, batch)})
 
 
 class BatchDetail(BatchView):
     """One batch."""
 
-    needs: ClassVar = {"GET": access.READ, "DELETE": access.DELETE}
+    needs: ClassVar = {"GET": access.READ, "PUT": access.CREATE, "DELETE": access.DELETE}
 
     @extend_schema(
         operation_id="getBatch",
@@ -103,7 +118,7 @@ class BatchDetail(BatchView):
     )
     def get(self, request: Request, batch_id: UUID) -> Response:
         """The ETag is made of everything but `server_time`."""
-        shape = shapes.with_files(self.batch(request, batch_id), vin=access.sees_vin(request))
+        shape = self.shown(request, self.batch(request, batch_id))
         lasting = {name: value for name, value in shape.items() if name != "server_time"}
         etag = f'W/"{hashlib.sha256(json.dumps(lasting, cls=JSONEncoder).encode()).hexdigest()[:32]}"'
         headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
@@ -112,6 +127,21 @@ class BatchDetail(BatchView):
         if known == ["*"] or etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in known}:
             return Response(status=304, headers=headers)
         return Response(shape, headers=headers)
+
+    @extend_schema(
+        operation_id="openBatchAs",
+        summary="Open a batch under an id of the vehicle's own making",
+        request=NewBatch,
+        responses={200: BatchWithFiles, 201: BatchWithFiles, **describe.problems(400, 404, 409, 410, 411, 413, 415, 422)},
+    )
+    def put(self, request: Request, batch_id: UUID) -> Response:
+        """The id is a UUID of version 4 or 7. Said again with the same content, it answers 200 with the batch as it is."""
+        vehicle = access.vehicle_of(request)
+        assert vehicle is not None  # only a vehicle's token has the right
+        wanted = self.checked(request, NewBatch)
+        files = wanted.pop("files", None)
+        batch, is_new = opening.open_batch_as(batch_id, vehicle, wanted, files, actor=access.actor_of(request))
+        return Response(self.shown(request, batch), status=201 if is_new else 200, headers={"Location": address_of(request, batch)})
 
     @extend_schema(
         operation_id="deleteBatch",
@@ -145,7 +175,7 @@ class BatchComplete(BatchView):
         wanted = self.checked(request, Completion)
         self.batch(request, batch_id)
         intake.complete_batch(batch_id, wanted.get("files"), wanted.get("expected_workers"), actor=access.actor_of(request))
-        return Response(shapes.with_files(self.batch(request, batch_id), vin=access.sees_vin(request)), status=202)
+        return Response(self.shown(request, self.batch(request, batch_id)), status=202)
 
 
 class BatchProgress(BatchView):
