@@ -66,6 +66,8 @@ def test_from_upload_to_the_finding_in_the_admin(live: Live):
 
 def test_a_killed_parser_child_is_tried_again_and_the_batch_ends(live: Live):
     token = factories.token(factories.vehicle())
+    # Each worker has begun to parse, and so has its template.
+    live.ended(token, live.send(token, {f"{number}.log": drive(hot=False) for number in range(8)}))
     batch_id = live.send(token, {"long.log": drive(hot=False, frames=400_000)})
     assert kill_child(live), live.tail()
     until = time.monotonic() + 30
@@ -83,21 +85,23 @@ def kill_child(live: Live) -> bool:
     """SIGKILL the first parser child of this Argus that appears."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-            if live.worker in ancestors(pid) and forked_from_template(pid):
-                os.kill(pid, signal.SIGKILL)
+        for template in templates_of(live) * 100:  # children live for a tenth of a second: looking for templates takes as long
+            if children := Path(f"/proc/{template}/task/{template}/children").read_text().split():
+                os.kill(int(children[0]), signal.SIGKILL)
                 return True
-        time.sleep(0.002)
     return False
 
 
-def forked_from_template(pid: int) -> bool:
-    """Children of the sandbox are forks: they have the command line of the template process that they come from."""
+def templates_of(live: Live) -> list[int]:
+    """The processes of this Argus that parser children are forked from; they live as long as their worker."""
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_template(pid) and live.worker in ancestors(pid)]
+
+
+def is_template(pid: int) -> bool:
     try:
-        own, parents = (Path(f"/proc/{number}/cmdline").read_bytes() for number in (pid, ancestors(pid)[0]))
-    except (OSError, IndexError):
+        return b"parsers.template" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
         return False
-    return b"parsers.template" in own and own == parents
 
 
 def ancestors(pid: int) -> list[int]:
