@@ -42,6 +42,10 @@ class Fault:
     delay: float = 0.0  # seconds before each piece, in both directions
     method: str = "PATCH"  # the request that it waits for
 
+    def seconds(self, size: int) -> float:
+        """About how long it takes on an otherwise idle machine to come to pass in a request of `size` bytes."""
+        return self.pause + (size / self.piece) * (self.delay + 0.0001) + size / 20e6
+
 
 NONE = Fault()
 
@@ -178,13 +182,13 @@ class _Link:
             self.proxy.wait(fault.pause)
         if not ends:
             return self._pass(length - first, counts)
+        self.proxy.note(fault, first)
         if fault.end is End.FREEZE:
             self.frozen.set()
         elif fault.end is End.RESET:
             self.abort()
         else:
             self.close()
-        self.proxy.note(fault, first)
         return False
 
     def _pass(self, size: int, counts: bool) -> bool:
