@@ -54,8 +54,8 @@ class Rates:
         if way is None:
             way = min(range(WAYS), key=lambda way: entries[way][1])
         else:
-            # One further ahead than an empty bucket comes from a clock that has started anew since.
-            full_at = max(now, min(entries[way][1], now + burst * interval))
+            # One further ahead than an empty bucket was written under another limit, or before the clock started anew.
+            full_at = max(now, entries[way][1]) if entries[way][1] <= now + (burst + 1) * interval else now
         wait = full_at + interval - (now + burst * interval)
         # As many as divide the interval evenly must pass: the sums are not exact.
         if wait > interval * 1e-6:

@@ -31,7 +31,7 @@ def drip(heads: list[bytes], port: int, *, per_second: int, seconds: float) -> Q
     pause = len(PIECE) / per_second / len(links)
     due = time.monotonic()
     sent = 0
-    time.sleep(1)  # all of them are under way
+    time.sleep(3)  # all of them are under way
     asking.start()
     try:
         while time.monotonic() < until:
