@@ -215,6 +215,8 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 ARGUS_MAX_FILE_BYTES = env.int("ARGUS_MAX_FILE_BYTES", 10 * 10**9)
 ARGUS_MAX_MULTIPART_BYTES = env.int("ARGUS_MAX_MULTIPART_BYTES", 256 * 2**20)
 ARGUS_MAX_FILES_PER_BATCH = env.int("ARGUS_MAX_FILES_PER_BATCH", 50_000)
+# A batch that is neither completed nor sent anything for so long is abandoned.
+ARGUS_BATCH_DEADLINE_DAYS = env.int("ARGUS_BATCH_DEADLINE_DAYS", 30, validate=validate.Range(min=1))
 ARGUS_DISK_RESERVE_BYTES = env.int("ARGUS_DISK_RESERVE_BYTES", 500 * 10**6)
 # Of each web process: more uploads than this at once are refused, so that the other threads stay free for quick requests.
 ARGUS_WEB_PROCESSES = env.int("ARGUS_WEB_PROCESSES", 1, validate=validate.Range(min=1, max=256))
