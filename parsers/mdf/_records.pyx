@@ -1,16 +1,18 @@
 """Records of MDF channel groups into columns: tiles of rows are spread over all columns at once, without a Python object per row."""
 
 cimport cython
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
 # What a field does with its bytes. COPY and SWAP take whole numbers of 1, 2, 4 or 8 bytes as they lie or turned round; FLOAT widens 4
 # bytes to 8; BITS and BITS_SWAPPED cut `bits` bits at `shift` out of up to 9 bytes (SIGNED extends the sign); BYTES copies any number of
-# bytes; VALID turns an invalidation bit into a mask; PLACE keeps where the record lay and reads nothing.
-COPY, SWAP, FLOAT, FLOAT_SWAPPED, BITS, BITS_SWAPPED, SIGNED, SIGNED_SWAPPED, BYTES, VALID, PLACE = range(11)
+# bytes; VALID turns an invalidation bit into a mask; PLACE keeps where the record lay and reads nothing. PACKED takes the beginning of a
+# payload into a slot of a multiple of 8 bytes, one slot behind the other, `width` being the longest; the field behind it, STARTS, cuts out
+# how many bytes count (0 bits: all of them) and keeps where the slot begins.
+COPY, SWAP, FLOAT, FLOAT_SWAPPED, BITS, BITS_SWAPPED, SIGNED, SIGNED_SWAPPED, BYTES, VALID, PLACE, PACKED, STARTS = range(13)
 
 cdef enum:
     F_COPY = 0
@@ -24,11 +26,14 @@ cdef enum:
     F_BYTES = 8
     F_VALID = 9
     F_PLACE = 10
+    F_PACKED = 11
+    F_STARTS = 12
 
     TILE_BYTES = 65536  # so that the records of a tile stay in the second cache while its columns are filled
-    MOST_TILE = 512
+    MOST_TILE = 256  # rows of short records: they stay in the first cache
     ALIGN = 64
     PADDING = 8
+    SLOT = 8
 
 cdef extern from *:
     """
@@ -181,8 +186,35 @@ cdef void spread(const Field* f, const uint8_t* records, Py_ssize_t stride, Py_s
         spread_valid(at, stride, n, out, f.shift)
     elif f.kind == F_BYTES:
         spread_bytes(at, stride, n, out, f.width)
-    elif f.kind != F_PLACE:
+    elif f.kind <= F_SIGNED_SWAPPED:
         spread_number(f, at, stride, n, out)
+
+
+cdef size_t pack(const Field* f, const Field* counts, const uint8_t* records, Py_ssize_t stride, Py_ssize_t n,
+                 uint32_t* starts, uint8_t* out, size_t used) noexcept nogil:
+    """Payloads of n records into slots behind the bytes that are used; returns how many are used then."""
+    cdef const uint8_t* at
+    cdef uint64_t length, most = min(f.size, f.width)
+    cdef size_t slot, k
+    cdef size_t size = f.size
+    cdef int above = 64 - counts.bits
+    cdef Py_ssize_t i
+    for i in range(n):
+        at = records + f.offset
+        length = min(cut_bits(records + counts.offset, counts, False) << above >> above, most) if counts.bits else most
+        slot = max((length + SLOT - 1) & ~<size_t>(SLOT - 1), <size_t>SLOT)
+        starts[i] = <uint32_t>used
+        if slot <= size:
+            k = 0
+            while k < slot:
+                memcpy(out + used + k, at + k, SLOT)
+                k += SLOT
+        else:
+            memcpy(out + used, at, size)
+            memset(out + used + size, 0, slot - size)
+        used += slot
+        records += stride
+    return used
 
 
 @cython.final
@@ -202,6 +234,8 @@ cdef class RecordColumns:
     cdef uint8_t* base
     cdef object scratch
     cdef Py_ssize_t tile
+    cdef int packed  # number of the PACKED field; -1: there is none
+    cdef size_t used  # bytes of its slots
 
     def __cinit__(self, list fields not None, Py_ssize_t record_size, Py_ssize_t capacity):
         cdef Field* f
@@ -213,6 +247,7 @@ cdef class RecordColumns:
         self.field_count = len(fields)
         self.record_size = record_size
         self.row_bytes = 0
+        self.packed = -1
         for place, (kind, offset, size, shift, bits, width) in enumerate(fields):
             f = &self.fields[place]
             f.kind, f.offset, f.size, f.shift, f.bits, f.width = kind, offset, size, shift, bits, width
@@ -222,6 +257,10 @@ cdef class RecordColumns:
                 raise ValueError("a field leaves its record")
             if not fits(f):
                 raise ValueError("a field of a kind that does not fit its size")
+            if f.kind == F_PACKED and self.packed < 0 and place + 1 < len(fields):
+                self.packed = place
+            elif f.kind == F_PACKED or (f.kind == F_STARTS) != (self.packed >= 0 and place == self.packed + 1):
+                raise ValueError("one field of payloads, with that of their starts behind it")
         self.tile = min(max(TILE_BYTES // max(record_size, 1), 16), MOST_TILE)
         self.scratch = None
         self.begin(capacity)
@@ -233,6 +272,8 @@ cdef class RecordColumns:
         """A new store."""
         cdef size_t total = 0
         cdef int i
+        if self.packed >= 0 and capacity > UINT32_MAX // self.fields[self.packed].width:
+            raise ValueError("more payloads than their starts can count")
         for i in range(self.field_count):
             self.fields[i].start = total
             total += (<size_t>capacity * self.fields[i].width + ALIGN - 1) & ~<size_t>(ALIGN - 1)
@@ -241,16 +282,25 @@ cdef class RecordColumns:
         self.base = &view[0]
         self.capacity = capacity
         self.count = 0
+        self.used = 0
         return 0
 
     cdef void fill(self, const uint8_t* records, Py_ssize_t n) noexcept nogil:
         cdef Py_ssize_t done = 0, part
+        cdef size_t row = self.count
+        cdef Field* f
+        cdef uint32_t* starts
         cdef int i
         while done < n:
             part = min(self.tile, n - done)
             for i in range(self.field_count):
-                spread(&self.fields[i], records + done * self.record_size, self.record_size, part,
-                       self.base + self.fields[i].start + <size_t>(self.count + done) * self.fields[i].width)
+                spread(&self.fields[i], records, self.record_size, part, self.base + self.fields[i].start + row * self.fields[i].width)
+            if self.packed >= 0:
+                f = &self.fields[self.packed]
+                starts = <uint32_t*>(self.base + f[1].start) + row
+                self.used = pack(f, f + 1, records, self.record_size, part, starts, self.base + f.start, self.used)
+            records += part * self.record_size
+            row += part
             done += part
         self.count += n
 
@@ -315,34 +365,55 @@ cdef class RecordColumns:
         """A new store of that capacity with the n rows from `first` on."""
         cdef object old = self.store  # keeps the memory until the rows are copied
         cdef uint8_t* base = self.base
+        cdef size_t begin = self.packed_bytes(first), end = self.packed_bytes(first + n)
         cdef int i
         cdef Field* f
         starts = [self.fields[i].start for i in range(self.field_count)]
         self.begin(capacity)
         for i in range(self.field_count):
             f = &self.fields[i]
-            memcpy(self.base + f.start, base + <size_t>starts[i] + <size_t>first * f.width, <size_t>n * f.width)
+            if i != self.packed:
+                memcpy(self.base + f.start, base + <size_t>starts[i] + <size_t>first * f.width, <size_t>n * f.width)
+            else:
+                memcpy(self.base + f.start, base + <size_t>starts[i] + begin, end - begin)
         self.count = n
+        self.used = end - begin
+        if begin:
+            self.move_starts(<uint32_t>begin)
         return 0
+
+    cdef size_t packed_bytes(self, Py_ssize_t n) noexcept:
+        """Bytes of the payloads of the first n rows."""
+        if self.packed < 0 or n >= self.count:
+            return self.used
+        return (<const uint32_t*>(self.base + self.fields[self.packed + 1].start))[n]
+
+    cdef void move_starts(self, uint32_t by) noexcept:
+        cdef uint32_t* starts = <uint32_t*>(self.base + self.fields[self.packed + 1].start)
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            starts[i] -= by
 
     def take(self, Py_ssize_t n, Py_ssize_t capacity):
         """The first n rows, one uint8 array for each field; the others stay, in a store of `capacity` or more rows.
 
-        Behind the last value of a BYTES field 8 bytes more can be read: its array is so much longer.
+        Behind the last value of a BYTES or PACKED field 8 bytes more can be read: its array is so much longer.
         """
-        cdef int i
+        cdef Py_ssize_t i
         cdef Py_ssize_t kept = self.count - n
         if not 0 <= n <= self.count:
             raise ValueError("so many rows are not there")
-        store = self.store
-        columns = [
-            store[f.start : f.start + <size_t>n * f.width + (PADDING if f.kind == F_BYTES else 0)]
-            for f in self.fields[: self.field_count]
-        ]
+        columns = [self.rows_of(i, n) for i in range(self.field_count)]
         if 2 * n < self.capacity:  # few rows must not keep the memory of many
             columns = [column.copy() for column in columns]
         self.move(n, kept, max(capacity, kept, 1))
         return columns
+
+    cdef object rows_of(self, Py_ssize_t field, Py_ssize_t n):
+        """The bytes of the first n rows of one column, with those that may be read behind them."""
+        cdef Field* f = &self.fields[field]
+        cdef size_t size = self.packed_bytes(n) if field == self.packed else <size_t>n * f.width
+        return self.store[f.start : f.start + size + (PADDING if f.kind == F_BYTES or f.kind == F_PACKED else 0)]
 
     def column(self, int field):
         """The bytes of one column as they are now; only until the next call that changes rows."""
@@ -364,6 +435,10 @@ cdef bint fits(const Field* f) noexcept:
         return f.size == f.width and f.size > 0
     if f.kind == F_VALID:
         return f.size == 1 and f.width == 1 and 0 <= f.shift <= 7
+    if f.kind == F_PACKED:
+        return f.size > 0 and f.width > 0 and f.width % SLOT == 0 and f.width < f.size + SLOT
+    if f.kind == F_STARTS:
+        return f.width == 4 and 0 <= f.bits <= 64 and 0 <= f.shift <= 7 and f.size == ((f.shift + f.bits + 7) // 8 if f.bits else 0)
     return f.kind == F_PLACE and f.size == 0 and f.width == 8
 
 

@@ -13,9 +13,11 @@ from parsers.mdf._records import (
     COPY,
     FLOAT,
     FLOAT_SWAPPED,
+    PACKED,
     PLACE,
     SIGNED,
     SIGNED_SWAPPED,
+    STARTS,
     SWAP,
     VALID,
 )
@@ -31,8 +33,21 @@ _SIGNED = (INT_LE, INT_BE)
 _HALF = np.dtype(np.float16)
 
 
+_SLOT = 8
+
+
 class Unreadable(Exception):
     """A channel gives no signal; the message is the reason that is listed."""
+
+
+def _whole_bytes(channel: Channel, most: int) -> int:
+    """The bytes of a channel. Raises Unreadable when it has none, more than `most`, or parts of some."""
+    size = channel.bit_count // 8
+    if channel.bit_offset or channel.bit_count % 8 or not size:
+        raise Unreadable(f"{channel.bit_count} bits at bit {channel.bit_offset} are no bytes")
+    if size > most:
+        raise Unreadable(f"{size} bytes, {most} are allowed")
+    return size
 
 
 @dataclass
@@ -88,12 +103,19 @@ class Fields:
 
     def bytes(self, channel: Channel, most: int, shift: int = 0) -> tuple[int, int]:
         """The field of so many bytes as the channel has, and their number. Raises Unreadable, also beyond `most` bytes."""
-        size = channel.bit_count // 8
-        if channel.bit_offset or channel.bit_count % 8 or not size:
-            raise Unreadable(f"{channel.bit_count} bits at bit {channel.bit_offset} are no bytes")
-        if size > most:
-            raise Unreadable(f"{size} bytes, {most} are allowed")
+        size = _whole_bytes(channel, most)
         return self.add((BYTES, channel.byte_offset + shift, size, 0, 0, size)), size
+
+    def payload(self, channel: Channel, most: int, longest: int, length: int | None) -> tuple[int, int]:
+        """As `bytes`, but of so many bytes as the field `length` says, at most `longest`, each payload right behind the one before.
+
+        The next field is where they begin. More bytes may be kept where the length is not plain.
+        """
+        size = _whole_bytes(channel, most)
+        number = self.add((PACKED, channel.byte_offset, size, 0, 0, -(-min(size, longest) // _SLOT) * _SLOT))
+        kind, offset, read, below, bits, _width = (BITS, 0, 0, 0, 0, 0) if length is None else self.fields[length]
+        self.add((STARTS, offset, read, below, bits, 4) if kind in (COPY, BITS) else (STARTS, 0, 0, 0, 0, 4))
+        return number, size
 
     def valid(self, base: int, bit: int) -> int:
         """The field of an invalidation bit; the invalidation bytes begin at `base`."""

@@ -14,6 +14,7 @@ from parsers.mdf._demux import payloads
 from parsers.mdf.conversion import read_conversion
 from parsers.mdf.fields import Fields, Unreadable
 from parsers.mdf.payload import Payload
+from parsers.mdf.plans import NumberPlan
 from parsers.mdf.signals import Part, PayloadOf, TimeSource, flat, length_of, offset_field, report_missing, time_source
 from parsers.mdf.state import State
 from parsers.mdf.tree import (
@@ -38,7 +39,6 @@ _EXTENDED_IDS = 0x1FFFFFFF
 _MOST_PAYLOAD = 64
 _MOST_RECORD_PAYLOAD = 4096  # bytes that a record may have for one payload
 _PADDING = 8
-_FEW = 16
 _FRAME_BYTES = 32  # of a frame in a block
 _FD_LENGTHS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64], np.int64)
 _FLAGS = {"EDL": FD, "BRS": BRS, "ESI": ESI}
@@ -171,9 +171,19 @@ class FrameGroup:
             number, dtype = offset_field(part.fields, channel)
             self.payload = ((0, number), dtype, payload)
             return
-        number, size = part.fields.bytes(channel, _MOST_RECORD_PAYLOAD)
-        self.fixed = ((0, number), size)
         self.fixed_length = length_of(part, channel)
+        number, size = part.fields.payload(channel, _MOST_RECORD_PAYLOAD, _MOST_PAYLOAD, self._length_field())
+        self.fixed = ((0, number), size)
+
+    def _length_field(self) -> int | None:
+        """The field that says how many bytes of the payload count at most, if there is one and it is not converted."""
+        named = self.values.get("DataLength")
+        if isinstance(named, Number):
+            plain = isinstance(named.plan, NumberPlan) and named.plan.same and named.dtype.kind == "u"
+            return named.slot[1] if plain else None
+        if self.fixed_length is not None and self.fixed_length[1].kind == "u":
+            return self.fixed_length[0][1]
+        return None
 
     # --- reading
 
@@ -207,9 +217,11 @@ class FrameGroup:
     def _identifiers(self, rows: Rows, flags: NDArray[np.uint8]) -> NDArray[np.uint32]:
         if self.id is None or self.kind == ERROR_FRAME:
             return np.zeros(rows.count, np.uint32)
-        raw = raw_numbers(rows, *self.id).astype(np.int64)
-        extended = raw & _EXTENDED_BIT != 0
-        identifiers = (raw & _EXTENDED_IDS).astype(np.uint32)
+        raw = raw_numbers(rows, *self.id)
+        if raw.dtype != np.uint32:
+            raw = raw.astype(np.int64).astype(np.uint32)
+        extended = raw >= _EXTENDED_BIT
+        identifiers: NDArray[np.uint32] = raw & np.uint32(_EXTENDED_IDS)
         if "IDE" in self.values:
             self._set(flags, EXTENDED, rows, "IDE")
         else:
@@ -236,12 +248,15 @@ class FrameGroup:
             return np.zeros(rows.count, np.uint8), None
         return value.read(rows)[0], value.choices
 
-    def _lengths(self, rows: Rows, flags: NDArray[np.uint8]) -> NDArray[np.int64] | None:
-        """Bytes of data that the record names; None when it names none."""
+    def _lengths(self, rows: Rows, flags: NDArray[np.uint8]) -> NDArray[Any] | None:
+        """Bytes of data that the record names, as uint8 or int64; None when it names none."""
         for name in ("DataLength", "DLC"):
             value = self.values.get(name)
             if value is not None:
-                lengths = fitting(value.read(rows)[0], 1 << 20)
+                column = value.read(rows)[0]
+                if name == "DataLength" and column.dtype == np.uint8:
+                    return column
+                lengths = fitting(column, 1 << 20)
                 if name == "DLC":
                     coded = np.clip(lengths, 0, 15)
                     lengths = np.where(flags & FD != 0, _FD_LENGTHS[coded], np.minimum(coded, 8))
@@ -259,22 +274,18 @@ class FrameGroup:
         if self.payload is not None:
             return self._long_data(rows, wanted)
         assert self.fixed is not None
-        slot, size = self.fixed
-        most = np.full(n, size, np.int64) if self.fixed_length is None else fitting(raw_numbers(rows, *self.fixed_length), size)
-        lengths = most
-        if wanted is not None:
-            self.cut += int(np.count_nonzero(wanted > most))
-            lengths = np.minimum(wanted, most)
+        (part, field), size = self.fixed
+        room = size if self.fixed_length is None else fitting(raw_numbers(rows, *self.fixed_length), size)
+        lengths: NDArray[Any] = np.full(n, room, np.int64) if wanted is None else wanted
+        over = lengths > room
+        if over.any():
+            self.cut += int(np.count_nonzero(over))
+            lengths = np.where(over, room, lengths)
         there = self._short_enough(lengths)
         short = np.minimum(lengths, _MOST_PAYLOAD).astype(np.uint8)
-        starts = np.arange(0, n * size, size, dtype=np.int64)
-        if size <= _FEW:
-            return short, starts.astype(np.uint32), rows.raw(slot), there
-        # Most frames need a fraction of the room that a record has for CAN FD.
-        data, offsets = payloads(rows.raw(slot), starts, short, _PADDING)
-        return short, offsets, data, there
+        return short, rows.raw((part, field + 1)).view(np.uint32), rows.raw((part, field)), there
 
-    def _short_enough(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    def _short_enough(self, lengths: NDArray[Any]) -> NDArray[np.bool_] | None:
         short = lengths <= _MOST_PAYLOAD
         if short.all():
             return None

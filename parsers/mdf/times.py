@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parsers.mdf._times import ticks_to_ns
+from parsers.mdf._times import reals_to_ns, ticks_to_ns
 from parsers.mdf.conversion import Conversion
 
 SECOND = 10**9
 FARTHEST = 1 << 62
 """Times beyond are none: the start of the recording must be added to them without leaving 64 bits."""
 
-_FARTHEST_REAL = 4.6e18
 _WHOLE = 1 << 53
 
 
@@ -46,9 +45,9 @@ class Clock:
             t_ns, valid = ticks_to_ns(wide, self.numerator, self.offset, self.denominator)
             return (t_ns, None) if valid.all() else (t_ns, valid.astype(np.bool_))
         if self.denominator:
-            return _rounded(raw.astype(np.float64) * (self.numerator / self.denominator), Fraction(self.offset, self.denominator))
+            return _rounded(raw, self.numerator / self.denominator, Fraction(self.offset, self.denominator))
         column, mask = self.conversion.plan(raw.dtype).apply(raw)
-        t_ns, valid = _rounded(column.astype(np.float64) * SECOND, Fraction(0))
+        t_ns, valid = _rounded(column, SECOND, Fraction(0))
         if mask is not None:
             valid = mask.astype(np.bool_) if valid is None else valid & mask.astype(np.bool_)
         return t_ns, valid
@@ -70,16 +69,10 @@ def clock_of(conversion: Conversion) -> Clock:
     return Clock(conversion, numerator, added, denominator)
 
 
-def _rounded(real: NDArray[np.float64], offset: Fraction) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
-    """Real nanoseconds plus an exact offset, to whole ones. Large offsets are added after rounding, so that no digit is lost."""
-    whole = 0
-    if abs(offset) < _WHOLE:
-        if offset:
-            real = real + float(offset)
-    else:
-        whole = round(offset)
-    rounded = np.rint(real)
-    valid = np.abs(rounded) < _FARTHEST_REAL / 2
-    if valid.all():
-        return rounded.astype(np.int64) + whole, None
-    return np.where(valid, rounded, 0).astype(np.int64) + whole, valid
+def _rounded(real: NDArray[Any], factor: float, offset: Fraction) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    """Reals times a factor plus an exact offset, to whole nanoseconds. Large offsets are added after rounding, so that no digit is lost."""
+    small = abs(offset) < _WHOLE
+    t_ns, valid = reals_to_ns(np.ascontiguousarray(real, np.float64), factor, float(offset) if small else 0.0)
+    if not small:
+        t_ns += round(offset)
+    return t_ns, None if valid is None else valid.astype(np.bool_)
