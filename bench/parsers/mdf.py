@@ -69,11 +69,12 @@ def decode_bus(log: str, dbc: str) -> Measurement:
     from parsers.source import FileSource
 
     database = Database.from_json(Database.load(Path(dbc).read_bytes(), "bench.dbc").to_json())
+    parser = parser_for("mdf")
     recording = Recording()
     with FileSource(log) as source:
         started = time.process_time()
         decoder = Decoder(database, recording.channels)
-        for block in parser_for("mdf").blocks(source, recording):
+        for block in parser.blocks(source, recording):
             assert isinstance(block, FrameBlock)
             decoder.channels = recording.channels
             decoder.add(block)
