@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from batches import closing, idempotency
 from batches.models import Batch, BatchState
 from common.clock import from_now
 from common.errors import ArgusError
@@ -22,8 +23,8 @@ from files.models import File, FileState
 log = structlog.get_logger("argus.sweep")
 
 UNHEARD = timedelta(seconds=60)
-LOST_UPLOAD = timedelta(days=1)
 MOST = 500
+STRAYS_MINUTE = 17  # once an hour: it looks at every key
 
 # A state whose next step is only a doorbell away -> the stage to ring.
 READY = {BatchState.UPLOADED: "scatter", BatchState.SCATTERED: "gather", BatchState.GATHERED: "diagnose"}
@@ -31,20 +32,35 @@ WORKING = {BatchState.GATHERING: "gather", BatchState.DIAGNOSING: "diagnose"}
 
 
 def sweep() -> dict[str, int]:
-    """1. leases that ran out; 2. with an empty queue, work that is due all the same; 3. bytes of lost uploads. The doorbells by stage."""
+    """1. leases that ran out; 2. with an empty queue, work that is due all the same; 3. uploads; 4. what is too old. The doorbells by stage."""
     rung = ring_expired()
     if not OrmQ.objects.filter(lock__lt=timezone.now()).exists():
         # With a full queue, what waits has its doorbell in there; only an empty one proves that a doorbell was lost.
         for stage, count in ring_forgotten().items():
             rung[stage] = rung.get(stage, 0) + count
-    try:
-        collected = uploads.collect(LOST_UPLOAD)
-    except ArgusError as error:
-        log.warning("uploads not collected", reason=error.detail)
-        collected = 0
-    if rung or collected:
-        log.warning("swept", collected_uploads=collected, **rung)
+    ended = sweep_uploads()
+    ended["abandoned_batches"] = closing.abandon_silent()
+    ended["forgotten_answers"] = idempotency.forget_old()
+    if rung or any(ended.values()):
+        log.warning("swept", **ended, **rung)
     return rung
+
+
+def sweep_uploads() -> dict[str, int]:
+    """Uploads whose bytes are all there are rung, idle ones expire, bytes that nobody will ask for are removed; how many of each."""
+    done = {"whole_uploads": 0, "expired_uploads": 0, "collected_uploads": 0, "stray_parts": 0}
+    try:
+        whole = uploads.left_whole()
+        with transaction.atomic():
+            enqueue_many("verify", whole)
+        done["whole_uploads"] = len(whole)
+        done["expired_uploads"] = uploads.expire()
+        done["collected_uploads"] = uploads.collect()
+        if timezone.now().minute == STRAYS_MINUTE:
+            done["stray_parts"] = uploads.collect_strays()
+    except ArgusError as error:
+        log.warning("uploads not swept", reason=error.detail)
+    return done
 
 
 def ring_expired() -> dict[str, int]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from batches import diagnose, gather, parse, scatter, sweep
+from batches import diagnose, gather, parse, scatter, sweep, verify
+
+
+def verify_upload(upload_id: str) -> None:
+    """An upload whose bytes are all there becomes a File."""
+    verify.verify_upload(UUID(upload_id))
 
 
 def scatter_batch(batch_id: str) -> None:

@@ -15,6 +15,7 @@ from django_q.signing import SignedPackage
 
 # stage -> dotted path of its task; checked against the code by `manage.py check` (common.checks).
 STAGES: dict[str, str] = {
+    "verify": "batches.tasks.verify_upload",
     "scatter": "batches.tasks.scatter_batch",
     "parse": "batches.tasks.parse_file",
     "gather": "batches.tasks.gather_batch",
@@ -29,7 +30,7 @@ class NotInTransaction(RuntimeError):
 
 
 def enqueue(stage: str, subject: UUID, *, delay: timedelta | None = None) -> None:
-    """Ring `stage` for one batch or file, in the caller's transaction; `delay` keeps the doorbell silent that long.
+    """Ring `stage` for one batch, file or upload, in the caller's transaction; `delay` keeps the doorbell silent that long.
 
     Raises NotInTransaction outside `transaction.atomic`, KeyError for an unknown stage.
     """

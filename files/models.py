@@ -108,6 +108,7 @@ class File(ConcurrentTransitionMixin, models.Model):
             models.Index(fields=["-created_at", "-id"], name="file_newest"),
             models.Index(fields=["error_code", "-created_at", "-id"], condition=Q(state=FileState.FAILED), name="file_failed_cause"),
             models.Index(fields=["sha256"], name="file_digest"),
+            models.Index(fields=["batch", "name"], name="file_batch_name"),
             models.Index(fields=["next_attempt_at"], condition=Q(state=FileState.PENDING), name="file_due"),
             models.Index(fields=["lease_until"], condition=Q(state=FileState.PARSING), name="file_lease"),
         ]
@@ -161,6 +162,7 @@ class UploadState(models.TextChoices):
 
 
 COMING = (UploadState.OPEN, UploadState.VERIFYING)
+FRUITLESS = (UploadState.FAILED, UploadState.EXPIRED)
 
 
 class Way(models.TextChoices):
@@ -191,7 +193,10 @@ class Upload(models.Model):
     declared_sha256 = models.CharField(max_length=64, blank=True)
     metadata = models.TextField(blank=True, editable=False, help_text="Upload-Metadata as it came")
     offset = models.PositiveBigIntegerField(default=0)
-    storage_key = models.CharField(max_length=200)
+    storage_key = models.CharField(max_length=200, blank=True, help_text="empty once the bytes of a fruitless upload are gone")
+    unchecked_from = models.PositiveBigIntegerField(
+        null=True, editable=False, help_text="bytes from here on came with a checksum still open"
+    )
     remote_id = models.CharField(max_length=1024, blank=True, editable=False, help_text="multipart upload of the S3 store")
     error_code = models.CharField(max_length=32, blank=True, editable=False, help_text="why all bytes had to come again")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -203,7 +208,12 @@ class Upload(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["batch", "state"], name="upload_batch_state"),
+            # a file that is offered again
+            models.Index(fields=["batch", "name"], condition=Q(state__in=COMING), name="upload_name"),
             models.Index(fields=["touched_at"], condition=Q(state__in=COMING), name="upload_idle"),
+            # what the sweep looks for: writers that ended without a goodbye; bytes of uploads that came to nothing
+            models.Index(fields=["lease_until"], condition=Q(state__in=COMING, lease_until__gt=EPOCH), name="upload_left"),
+            models.Index(fields=["touched_at"], condition=Q(state__in=FRUITLESS) & ~Q(storage_key=""), name="upload_fruitless"),
         ]
         constraints = [models.CheckConstraint(condition=Q(state__in=UploadState.values), name="upload_state_known")]
 

@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from batches.api import views
+from batches.api import files, tus, views
 
 
 class AnyText:
@@ -25,8 +25,11 @@ urlpatterns = [
     path("batches", views.BatchList.as_view(), name="batches"),
     path("batches/<uuid:batch_id>", views.BatchDetail.as_view(), name="batch"),
     path("batches/<uuid:batch_id>/complete", views.BatchComplete.as_view(), name="batch-complete"),
+    path("batches/<uuid:batch_id>/abandon", views.BatchAbandon.as_view(), name="batch-abandon"),
     path("batches/<uuid:batch_id>/progress", views.BatchProgress.as_view(), name="batch-progress"),
     path("batches/<uuid:batch_id>/findings", views.BatchFindings.as_view(), name="batch-findings"),
-    path("batches/<uuid:batch_id>/files", views.FileByForm.as_view(), name="batch-files"),
-    path("batches/<uuid:batch_id>/files/<any_text:name>", views.FileByName.as_view(), name="batch-file"),
+    path("batches/<uuid:batch_id>/files", files.FileByForm.as_view(), name="batch-files"),
+    path("batches/<uuid:batch_id>/files/<any_text:name>", files.FileByName.as_view(), name="batch-file"),
+    path("batches/<uuid:batch_id>/uploads", tus.UploadList.as_view(), name="batch-uploads"),
+    path("uploads/<uuid:upload_id>", tus.UploadDetail.as_view(), name="upload"),
 ]

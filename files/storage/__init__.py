@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from django.core.files.storage import FileSystemStorage, storages
 
-from common.errors import BadObject, FileExists, FileTooLarge
-from files.storage.chunks import Counted, Received
+from common.errors import BadObject, FileTooLarge
+from files.storage.chunks import Received
 from files.storage.errors import typed
 from files.storage.local import Local
 from files.storage.local_part import PART
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bytes",
     "Part",
+    "Received",
     "delete",
     "delete_prefix",
     "discard_part",
@@ -78,24 +79,6 @@ def discard_part(key: str, remote_id: str = "") -> None:
 def old_parts(prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]:
     """Key and remote id of every unfinished upload below `prefix/` to which nothing was added for so long. Raises StorageUnavailable."""
     return _backend().old_parts(_checked(prefix.rstrip("/")), older_than)
-
-
-def receive(
-    key: str, chunks: Iterable[bytes], *, limit: int, expected: int | None = None, on_progress: Callable[[int], None] | None = None
-) -> Received:
-    """Store what `chunks` yields under the new `key`, hashing on the way; after an error nothing is stored."""
-    counted = Counted(chunks, limit, on_progress)
-    if exists(key):
-        raise FileExists("The storage has an object under this key.")
-    try:
-        with open_part(key, expected=expected or 0) as part:
-            for chunk in counted:
-                part.write(chunk)
-            part.publish()
-    except BaseException:
-        discard_part(key)
-        raise
-    return Received(counted.size, counted.digest.hexdigest())
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from common.errors import UploadBusy
+from common.errors import UploadBusy, UploadLost
+from common.failpoints import reach
 from files.storage.errors import typed
 from files.storage.part import Bytes
 
@@ -118,6 +119,16 @@ class LocalPart:
             os.fdatasync(self._file)
             self.size = self._synced = size
 
+    def discard(self) -> None:
+        with typed(self.target.name):
+            if self.published:
+                self.target.unlink(missing_ok=True)
+                os.close(self._file)
+                self.published = False
+                self._file = self._opened()
+            os.ftruncate(self._file, 0)
+            self.size = self._synced = 0
+
     def read(self) -> Iterator[memoryview]:
         buffer = bytearray(READ_BYTES)
         view, at = memoryview(buffer), 0
@@ -134,7 +145,10 @@ class LocalPart:
             return
         with typed(self.target.name):
             self._sync_file()
+            if not _same(self._file, self.part):
+                raise UploadLost  # discarded by somebody else meanwhile
             os.link(self.part, self.target, follow_symlinks=False)  # unlike rename, never replaces
+            reach("finish.linked")
             self.part.unlink(missing_ok=True)
             sync_folder(self.target.parent)
         self.published, self._new = True, False

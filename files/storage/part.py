@@ -30,10 +30,13 @@ class Part(Protocol):
         """Returns when everything up to `size` would survive a power cut. Raises DiskFull, StorageUnavailable, UploadLost."""
 
     def truncate(self, size: int) -> None:
-        """Cut back to `size`, which no sync has gone past; anything may be cut back to 0. Raises StorageUnavailable."""
+        """Cut back to `size`, which no `sync` has gone past. Raises StorageUnavailable."""
+
+    def discard(self) -> None:
+        """Remove the bytes, published or not: `size` is 0 then, and writing begins anew. Raises StorageUnavailable."""
 
     def read(self) -> Iterator[memoryview]:
-        """All bytes from the start in buffers that are valid until the next step. Raises StorageUnavailable."""
+        """All bytes from the start, in buffers that are valid until the next step; see `readable`. Raises StorageUnavailable."""
 
     def publish(self) -> None:
         """Make the object of exactly these bytes appear under the key, durably, in place of nothing; again has no effect.

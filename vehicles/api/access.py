@@ -34,12 +34,13 @@ class HasRight(BasePermission):
         caller = request.user
         if not caller or not caller.is_authenticated:
             return False
-        method = "GET" if request.method == "HEAD" else request.method
+        rights = cast("dict[str, Needs]", getattr(view, "needs", {}))
+        method = "GET" if request.method == "HEAD" and "HEAD" not in rights else request.method
         if method == "OPTIONS":
             return True
         if method not in view.allowed_methods:
             raise MethodNotAllowed(str(request.method))
-        needs = cast("dict[str, Needs]", getattr(view, "needs", {})).get(str(method))
+        needs = rights.get(str(method))
         if needs is None:
             return False
         if isinstance(caller, Bearer):

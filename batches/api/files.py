@@ -1,0 +1,66 @@
+"""A whole file in one request: as its body, or in a form."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from batches import intake
+from batches.api import access, body, describe, limits, shapes
+from batches.api.serializers import FileShape
+from batches.api.views import BatchView
+from files.models import Way
+from vehicles.api.authentication import TokenAuthentication
+
+
+class FileByForm(BatchView):
+    """Files by multipart form."""
+
+    # Tokens only: the session's CSRF check would read the form before the view can stream it.
+    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
+    needs: ClassVar = {"POST": access.SEND}
+
+    @extend_schema(
+        operation_id="postFile",
+        summary="Send a file as a multipart form",
+        request=describe.FORM,
+        parameters=[describe.KIND],
+        responses={201: FileShape, **describe.problems(400, 404, 409, 410, 411, 413, 415, 422, 423, 429, 507)},
+    )
+    @limits.one_upload
+    def post(self, request: Request, batch_id: UUID) -> Response:
+        """The form has one field, `file`. Several files of a batch may have one name. PUT is better for large files."""
+        self.batch(request, batch_id)
+        part = body.MultipartFile(request._request)
+        offer = intake.Offer(part.name, body.kind(request._request), way=Way.FORM)
+        file, _ = intake.take_file(batch_id, offer, part.chunks(), actor=access.actor_of(request))
+        return Response(shapes.of_file(vars(file)), status=201)
+
+
+class FileByName(BatchView):
+    """Files as they are."""
+
+    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
+    needs: ClassVar = {"PUT": access.SEND}
+
+    @extend_schema(
+        operation_id="putFile",
+        summary="Send a file as the body of the request",
+        request=describe.BYTES,
+        parameters=describe.DIGESTS,
+        responses={200: FileShape, 201: FileShape, **describe.problems(404, 409, 410, 411, 413, 415, 422, 423, 429, 507)},
+    )
+    @limits.one_upload
+    def put(self, request: Request, batch_id: UUID, name: str) -> Response:
+        """The same file under the same name is answered with 200 and stored once; another one is refused."""
+        plain = request._request
+        self.batch(request, batch_id)
+        source = body.Body(plain, intake.largest_file())
+        offer = intake.Offer(name, body.kind(plain), source.declared, body.announced_sha256(plain), Way.PUT)
+        file, is_new = intake.take_file(batch_id, offer, source.chunks(), actor=access.actor_of(request))
+        return Response(shapes.of_file(vars(file)), status=201 if is_new else 200)
