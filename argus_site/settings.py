@@ -187,7 +187,7 @@ def _storage() -> dict[str, Any]:
                 signature_version="s3v4",
                 request_checksum_calculation=checksums,
                 response_checksum_validation=checksums,
-                retries={"mode": "standard", "max_attempts": env.int("ARGUS_S3_ATTEMPTS", 5, validate=validate.Range(min=1, max=20))},
+                retries={"mode": "standard", "total_max_attempts": env.int("ARGUS_S3_ATTEMPTS", 5, validate=validate.Range(min=1, max=20))},
                 connect_timeout=env.float("ARGUS_S3_CONNECT_SECONDS", 5, validate=validate.Range(min=0.1)),
                 read_timeout=env.float("ARGUS_S3_READ_SECONDS", 60, validate=validate.Range(min=1)),
                 max_pool_connections=env.int("ARGUS_S3_CONNECTIONS", 64, validate=validate.Range(min=1)),
