@@ -12,9 +12,15 @@ from django.template.response import TemplateResponse
 # task -> models (app label, name) in the order of the sidebar
 SECTIONS = {
     "Work": (("batches", "Batch"), ("diagnosis", "Finding"), ("files", "File")),
-    "Fleet": (("vehicles", "Vehicle"), ("vehicles", "Fleet"), ("vehicles", "Platform")),
+    "Fleet": (("vehicles", "Vehicle"), ("vehicles", "Preapproval"), ("vehicles", "Fleet"), ("vehicles", "Platform")),
     "Decoding and rules": (("vehicles", "SignalDatabase"), ("diagnosis", "SignalLimit"), ("diagnosis", "KnownCode")),
-    "Access and audit": (("events", "Event"), ("vehicles", "ApiToken"), ("auth", "User"), ("auth", "Group")),
+    "Access and audit": (
+        ("events", "Event"),
+        ("vehicles", "ApiToken"),
+        ("vehicles", "EnrolmentToken"),
+        ("auth", "User"),
+        ("auth", "Group"),
+    ),
 }
 # The queue's rows are signed pickles: whoever could edit one would run code as a worker. Nobody needs them as rows.
 HIDDEN_APPS = {"django_q"}

@@ -5,32 +5,67 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
+from django.utils import timezone
 
-from vehicles.models import INTEGRATION_SCOPES, Platform, Scope, SignalDatabase, Vehicle
+from vehicles.models import INTEGRATION_SCOPES, Fleet, Platform, Preapproval, Scope, SignalDatabase, Vehicle
+from vehicles.mtls import tidy_fingerprint
+from vehicles.preapproval import MAX_BYTES as MAX_TABLE_BYTES
 from vehicles.signal_databases import MAX_BYTES
 
 SCOPE_WORDS = {Scope.BATCH_READ: "read batches of all vehicles", Scope.BATCH_DELETE: "delete batches"}
 
 
+class TypedVin(forms.CharField):
+    """A VIN as people type it: small letters and spaces do no harm, so its length and form are checked when it is tidy."""
+
+    def __init__(self) -> None:
+        super().__init__(label="VIN", max_length=40, widget=forms.TextInput(attrs={"class": "vTextField mono", "spellcheck": "false"}))
+        self.validators = []
+
+
+def tidy_vin(text: str) -> str:
+    """Without spaces, in capitals."""
+    return "".join(str(text).split()).upper()
+
+
 class VehicleForm(forms.ModelForm):
-    """Takes a VIN as people type it: small letters and spaces do no harm."""
+    """A vehicle; the certificate only where a proxy checks them."""
 
     class Meta:
         model = Vehicle
-        fields = ("vin", "name", "fleet", "platform")
+        fields = ("vin", "name", "fleet", "platform", "certificate_sha256")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "vin" in self.fields:
-            # The field's own length and form are checked after clean_vin has tidied it.
-            self.fields["vin"] = forms.CharField(
-                label="VIN", max_length=40, widget=forms.TextInput(attrs={"class": "vTextField mono", "spellcheck": "false"})
+            self.fields["vin"] = TypedVin()
+        if "certificate_sha256" in self.fields:
+            field = forms.CharField(
+                label="Client certificate",
+                max_length=120,
+                required=False,
+                help_text="SHA-256 fingerprint; empty for none",
+                widget=forms.TextInput(attrs={"class": "vTextField mono", "spellcheck": "false"}),
             )
-            self.fields["vin"].validators = []
+            self.fields["certificate_sha256"] = field
+            field.disabled = not settings.ARGUS_MTLS_HEADER
+            if field.disabled:
+                field.help_text = "Counts only where a proxy checks client certificates, and none is set up (ARGUS_MTLS_HEADER)"
 
     def clean_vin(self) -> str:
-        """Without spaces, in capitals."""
-        return "".join(str(self.cleaned_data["vin"]).split()).upper()
+        """As VINs are compared."""
+        return tidy_vin(self.cleaned_data["vin"])
+
+    def clean_certificate_sha256(self) -> str | None:
+        """As fingerprints are compared."""
+        text = self.cleaned_data["certificate_sha256"]
+        if not text:
+            return None
+        digest = tidy_fingerprint(text)
+        if digest is None:
+            raise forms.ValidationError("A SHA-256 fingerprint has 64 hexadecimal digits; colons between them do no harm.")
+        return digest
 
 
 class TokenForm(forms.Form):
@@ -103,3 +138,61 @@ class DatabaseUseForm(forms.ModelForm):
             if other := same.exclude(pk=self.instance.pk).first():
                 raise forms.ValidationError(f"Version {other.version} is in use. Take it out of use first.")
         return cleaned
+
+
+class EnrolmentTokenForm(forms.Form):
+    """A token that vehicles announce themselves with."""
+
+    label = forms.CharField(
+        max_length=100,
+        help_text="Where it is used: a workshop, an image, a delivery",
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
+    fleet = forms.ModelChoiceField(Fleet.objects.all(), required=False, help_text="Of the vehicles that come with it")
+    platform = forms.ModelChoiceField(Platform.objects.all(), required=False, help_text="Of the vehicles that come with it")
+    expires_at = forms.DateTimeField(
+        required=False,
+        label="Ends (UTC)",
+        help_text="After that nobody can come with it; empty for never",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    max_uses = forms.IntegerField(
+        required=False, min_value=1, max_value=1_000_000, label="At most", help_text="vehicles; empty for any number"
+    )
+
+    def clean_expires_at(self) -> Any:
+        """In the future."""
+        moment = self.cleaned_data["expires_at"]
+        if moment is not None and moment <= timezone.now():
+            raise forms.ValidationError("This is in the past.")
+        return moment
+
+
+class PreapprovalForm(forms.ModelForm):
+    """One VIN that is expected."""
+
+    vin = TypedVin()
+
+    class Meta:
+        model = Preapproval
+        fields = ("vin", "name", "fleet", "platform")
+
+    def clean_vin(self) -> str:
+        """A vehicle that is there already needs no pre-approval."""
+        vin = tidy_vin(self.cleaned_data["vin"])
+        if Vehicle.objects.filter(vin=vin).exists():
+            raise forms.ValidationError("There is a vehicle with this VIN already: decide on its page.")
+        return vin
+
+
+class VinTableForm(forms.Form):
+    """A table of VINs."""
+
+    file = forms.FileField(label="CSV file", help_text=f"At most {MAX_TABLE_BYTES >> 20} MiB")
+
+    def clean_file(self) -> Any:
+        """Refused before it is read."""
+        file = self.cleaned_data["file"]
+        if file.size > MAX_TABLE_BYTES:
+            raise forms.ValidationError(f"The file has {file.size} bytes; at most {MAX_TABLE_BYTES} are allowed.")
+        return file

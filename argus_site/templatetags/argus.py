@@ -6,7 +6,7 @@ from django import template
 
 from batches.admin.stages import severity_pill, stage_bar, state_pill
 from common import display
-from vehicles.admin import token_state
+from vehicles.admin import clock_words, token_state, vehicle_state
 
 register = template.Library()
 
@@ -21,6 +21,8 @@ register.filter("state_pill", state_pill)
 register.filter("severity_pill", severity_pill)
 register.filter("stage_bar", stage_bar)
 register.filter("token_state", token_state)
+register.filter("vehicle_state", vehicle_state)
+register.filter("clock_words", clock_words)
 register.filter("visible_lines", lambda text: "\n".join(display.visible(line) for line in str(text).split("\n")))
 
 
