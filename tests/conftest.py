@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests import factories
+from tests.files.stores import Server, s3_server
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +24,15 @@ def _own_storage(settings, tmp_path: Path) -> None:
 def vehicle(db):
     """A vehicle with a platform but no signal database."""
     return factories.vehicle()
+
+
+@pytest.fixture(scope="session")
+def s3_servers(tmp_path_factory) -> Iterator[Callable[[str], Server]]:
+    """S3 servers by their names, each started when it is first asked for."""
+    with ExitStack() as running:
+
+        @cache
+        def server(name: str) -> Server:
+            return running.enter_context(s3_server(tmp_path_factory.mktemp(name) / "objects", name))
+
+        yield server

@@ -30,7 +30,7 @@ from files.storage.chunks import BLOCK
 from files.storage.errors import typed
 from files.storage.local_part import PART, need_room
 from files.storage.part import Bytes, Check, Keep
-from files.storage.s3_errors import code_of, status_of, typed_s3
+from files.storage.s3_errors import code_of, status_of, typed_s3, unless_gone
 
 if TYPE_CHECKING:
     from files.storage.s3 import S3
@@ -108,7 +108,7 @@ class S3Part:
         try:
             if found.doubtful:
                 log.error("parts are not those that were stored: the upload begins again", key=key)
-                self._start_over()
+                self.discard()
             elif found.tail:
                 self._fetch_tail(found.tail)
         except BaseException:
@@ -141,20 +141,28 @@ class S3Part:
 
     def truncate(self, size: int) -> None:
         """As the protocol says; but what a failed `sync` has already sent stays, and `size` says so."""
-        if size == 0 < self.size:
-            self._start_over()
         self.size = max(size, self._base)
         end = self._from + self.size - self._base
         with typed(self.key):
             os.ftruncate(self._waiting.fileno(), end)
             os.lseek(self._waiting.fileno(), end, os.SEEK_SET)
+        if self.size < self._synced:
+            self._put_tail()
+            self._synced = self.size
 
-    def _start_over(self) -> None:
-        # The tail first: without it a kill after this line leaves parts that count, and never a tail that follows nothing.
-        with typed_s3(self.key):
-            self.store.client.delete_object(Bucket=self.store.bucket, Key=self._tail_key)
-        self._abort()
-        self._sent, self._base, self._from, self._synced = [], 0, 0, 0
+    def discard(self) -> None:
+        # The tail first: a kill after this line leaves parts that count, and never a tail that follows nothing.
+        for name in (self.key + PART, self.key):
+            with typed_s3(self.key), contextlib.suppress(NotFound):
+                self.store.client.delete_object(Bucket=self.store.bucket, Key=self.store.root + name)
+        if self.remote_id:
+            with typed_s3(self.key), unless_gone():
+                abort(self.store, self.key, self.remote_id)
+            self.remote_id = ""
+            self._keep("")
+        self._sent, self._base, self._synced, self.published = [], 0, 0, False
+        with typed(self.key):
+            self._empty()
 
     def read(self) -> Iterator[memoryview]:
         with self.store.open_file(self.key) as file:
@@ -216,12 +224,10 @@ class S3Part:
     def _drop_what_was_sent(self) -> None:
         """Make the waiting file short again: only the tail is left in it."""
         if self._from:
+            left = self._slice(self.size - self._base)
             with typed(self.key):
-                left = self._slice(self.size - self._base)
-                os.ftruncate(self._waiting.fileno(), 0)
-                os.lseek(self._waiting.fileno(), 0, os.SEEK_SET)
-                self._waiting.write(left)
-            self._from = 0
+                self._empty()
+            self.write(left)
         self._look_again = RESERVE_CHECK_BYTES
 
     def _part_bytes(self) -> int:
@@ -232,13 +238,11 @@ class S3Part:
         left = max(1, MOST_PARTS - 1 - len(self._sent))
         return max(LEAST, -(-(settings.ARGUS_MAX_FILE_BYTES - self._base) // left))
 
-    def _abort(self) -> None:
-        """End the multipart upload, with all its parts."""
-        if self.remote_id:
-            with typed_s3(self.key), contextlib.suppress(NotFound):
-                abort(self.store, self.key, self.remote_id)
-            self.remote_id = ""
-            self._keep("")
+    def _empty(self) -> None:
+        """Nothing waits any more."""
+        os.ftruncate(self._waiting.fileno(), 0)
+        os.lseek(self._waiting.fileno(), 0, os.SEEK_SET)
+        self._from, self.size, self._look_again = 0, self._base, RESERVE_CHECK_BYTES
 
     # -- the tail ----------------------------------------------------------------------------------------------------
 
@@ -260,7 +264,7 @@ class S3Part:
             self.store.client.put_object(Bucket=self.store.bucket, Key=self._tail_key, Body=body, ContentMD5=_md5(body))
 
     def _fetch_tail(self, tail: Tail) -> None:
-        """Put the tail into the waiting file; it follows the parts, as `find` has made sure."""
+        """Put the tail into the waiting file. One that is not what was stored does not count: its bytes have to come again."""
         with typed_s3(self.key):
             body = self.store.client.get_object(Bucket=self.store.bucket, Key=self._tail_key)["Body"]
             with contextlib.closing(body):
@@ -268,16 +272,23 @@ class S3Part:
                 shutil.copyfileobj(body, self._waiting, BLOCK)
         content = self._slice(tail.size)
         if hashlib.sha256(content).hexdigest() != tail.sha256:
-            raise StorageUnavailable("The storage has other bytes than were stored.")
+            log.error("the store has changed the tail of an upload", key=self.key)
+            with typed(self.key):
+                self._empty()
+            self._synced = self.size
 
     # -- the object --------------------------------------------------------------------------------------------------
 
     def _put_whole(self) -> None:
         """A file that never needed parts."""
         content = Window(self._waiting.fileno(), self._from, self.size)
-        put = partial(
-            self.store.client.put_object, Bucket=self.store.bucket, Key=self.store.root + self.key, Body=content, ContentMD5=content.md5()
-        )
+        named = {"Bucket": self.store.bucket, "Key": self.store.root + self.key}
+        md5 = content.md5()
+
+        def put(**condition: str) -> None:
+            content.seek(0)
+            self.store.client.put_object(**named, Body=content, ContentMD5=md5, **condition)
+
         self._still_mine()
         with typed_s3(self.key):
             _where_nothing_is(put)
@@ -294,7 +305,7 @@ class S3Part:
     def _clean_up(self) -> None:
         """Remove what the object has made superfluous. It stays for the sweep where that fails: the object is there."""
         try:
-            with typed_s3(self.key), contextlib.suppress(NotFound):
+            with typed_s3(self.key), unless_gone():
                 self.store.client.delete_object(Bucket=self.store.bucket, Key=self._tail_key)
                 if self.remote_id and not self._sent:
                     abort(self.store, self.key, self.remote_id)
@@ -367,7 +378,7 @@ def listed(store: S3, key: str, remote_id: str) -> list[Sent] | None:
 
 
 def complete(store: S3, key: str, remote_id: str, sent: list[Sent]) -> None:
-    """Make one object of the parts, unless there is one: which may be the right one, because an answer may have been lost. The caller looks.
+    """Make one object of the parts, unless there is one: it may be the right one, whose answer was lost, and the caller looks.
 
     Raises DiskFull, StorageUnavailable.
     """
@@ -428,10 +439,10 @@ def _tail(store: S3, key: str) -> Tail | None:
             head = answer["Body"].read()
     except NotFound:
         return None
-    tail = Tail(**json.loads(head))
     whole = int(answer.get("ContentRange", f"/{answer['ContentLength']}").rpartition("/")[2])
-    if whole != HEADER_BYTES + tail.size:
-        log.error("the tail of an upload is cut", key=key, stored=whole, expected=HEADER_BYTES + tail.size)
+    tail = Tail(**json.loads(head)) if len(head) == HEADER_BYTES else None
+    if tail is None or whole != HEADER_BYTES + tail.size:
+        log.error("the store has cut the tail of an upload", key=key, stored=whole)
         return None
     return tail
 
