@@ -64,15 +64,16 @@ class Api:
 
     # -- uploads (tus 1.0.0) -------------------------------------------------------------------------------------------
 
-    def create_upload(self, batch_id: str, size: int, metadata: dict[str, str]) -> str:
-        """Opens an upload of a file; its address."""
+    def create_upload(self, batch_id: str, size: int, metadata: dict[str, str]) -> tuple[str, int]:
+        """Opens an upload of a file, or finds the one that was begun before; its address, and how many bytes it has."""
         said = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in metadata.items() if value)
         headers = {**TUS, "Upload-Length": str(size), "Upload-Metadata": said}
         answer = self._checked(self._request("POST", f"{API}/batches/{batch_id}/uploads", headers))
         location = answer.headers.get("location")
         if not location:
             raise TryLater("the server gave no address for the upload", whole_server=False)
-        return own_path(location)
+        offset = answer.headers.get("upload-offset", "")
+        return own_path(location), int(offset) if offset.isdigit() else 0
 
     def head_upload(self, address: str) -> Offset:
         """How far the upload is."""
@@ -98,11 +99,11 @@ class Api:
         return int(reached)
 
     def delete_upload(self, address: str) -> None:
-        """Gives an upload up; one that is gone already is as good."""
+        """Gives an upload up; one that is gone already, or has become a file, is left as it is."""
         try:
             self._checked(self._request("DELETE", address, TUS))
         except Problem as problem:
-            if problem.status not in {404, 410}:
+            if problem.status not in {404, 409, 410}:
                 raise
 
     # -- anything ------------------------------------------------------------------------------------------------------

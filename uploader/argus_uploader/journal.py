@@ -67,9 +67,11 @@ class Record:
         """Bytes of all files that are to be sent."""
         return sum(item.size for item in self.items if item.state == HERE)
 
-    def renew(self) -> None:
-        """The server does not have the batch any more: the same files under another id."""
-        self.id, self.phase, self.renewals = str(uuid.uuid4()), NEW, self.renewals + 1
+    def renew(self, *, same_id: bool) -> None:
+        """The same files are to be sent once more, in this batch or in another one."""
+        if not same_id:
+            self.id = str(uuid.uuid4())
+        self.phase, self.renewals = NEW, self.renewals + 1
 
 
 class Journal:

@@ -236,15 +236,17 @@ class Sender:
             self._journal.forget(record)
 
     def _start_anew(self, record: Record, problem: Problem) -> None:
-        """The server does not have the batch any more, or not for us: the same files go into another one. After some times, refused."""
-        if record.phase == journal.NEW and problem.status not in {404, 409, 410}:
-            self._refuse(record, problem)
-            return
-        if record.renewals >= MOST_RENEWALS:
+        """The server does not have the batch any more, or not for us: the same files go up once more. After some times, refused.
+
+        A batch that is not found is opened again under its id: the answer says whether somebody has deleted it, who will have had a
+        reason. One that was abandoned, or is another vehicle's, is opened under another id.
+        """
+        deleted = problem.status == 410
+        if deleted or (record.phase == journal.NEW and problem.status not in {404, 409}) or record.renewals >= MOST_RENEWALS:
             self._refuse(record, problem)
             return
         self._progress.event("batch_renewed", batch=record.id, reason=str(problem))
-        record.renew()
+        record.renew(same_id=problem.status == 404 and record.phase != journal.NEW)
         self._journal.save(record)
         raise TryLater(f"the batch begins anew: {problem}", whole_server=False)
 

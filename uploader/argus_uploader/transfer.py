@@ -73,8 +73,7 @@ class Tus:
         """One request: opens the upload, asks for its offset, or sends a slice. True when all bytes are there."""
         if not remote.address:
             said = {"filename": item.name, "sha256": item.sha256, "kind": item.kind, "priority": str(item.priority)}
-            remote.address = self._api.create_upload(batch_id, item.size, said)
-            remote.offset = 0
+            remote.address, remote.offset = self._api.create_upload(batch_id, item.size, said)
         if remote.offset is None:
             found = self._api.head_upload(remote.address)
             if found.length not in {None, item.size} or found.offset > item.size:

@@ -215,9 +215,8 @@ class Uploader:
 
     def _expendable(self, look: Look) -> list[Expendable]:
         """What may be given up when the disk is full: not what the server has accepted, that is deleted in a moment anyway."""
-        waiting: list[Union[Item, Found]] = [
-            item for record in self.journal.under_way() if record.phase != journal.COMPLETED for item in record.waiting()
-        ]
+        unaccepted = [record for record in self.journal.under_way() if record.phase != journal.COMPLETED]
+        waiting: list[Item | Found] = [item for record in unaccepted for item in record.waiting()]
         waiting += [file for candidate in look.candidates for file in candidate.files]
         return [Expendable(file.priority, file.mtime_ns, file.path, file.size) for file in waiting]
 
