@@ -14,6 +14,7 @@ from django_q.models import OrmQ
 from batches.admin import queries
 from batches.admin.stages import severity_pill
 from batches.models import RUNNING, BatchState
+from vehicles.admin.vehicles import waiting_vehicles
 from vehicles.models import ApiToken, Platform, SignalDatabase, Vehicle
 
 SHOWN = 6
@@ -32,17 +33,20 @@ class Card:
 
 
 def dashboard(request: HttpRequest) -> dict[str, Any]:
-    """Context of templates/admin/index.html; empty for somebody who may not see batches. About 15 small queries."""
+    """Context of templates/admin/index.html; empty for somebody who may not see batches. About 17 small queries."""
     if not request.user.has_perm("batches.view_batch"):
         return {"may_see": False}
     worst = queries.worst_batches(SHOWN)
     findings = queries.top_findings(worst)
     silent_count, silent = queries.silent_vehicles(SHOWN)
     bars = chart()
+    waiting_count, waiting = waiting_vehicles(SHOWN) if request.user.has_perm("vehicles.view_vehicle") else (0, [])
     return {
         "may_see": True,
         "cards": cards(),
         "worst": [{"batch": batch, "pill": severity_pill(batch.worst_severity), "finding": findings.get(batch.pk)} for batch in worst],
+        "waiting": waiting,
+        "waiting_count": waiting_count,
         "silent": silent,
         "silent_count": silent_count,
         "troubled": [

@@ -13,6 +13,8 @@ from django.db.models import F
 from batches.models import Batch
 from files import storage
 from files.models import File
+from vehicles.enrolment import Announcement, enrol
+from vehicles.enrolment_tokens import find_enrolment_token, make_enrolment_token
 from vehicles.models import VEHICLE_SCOPES, Platform, Vehicle
 from vehicles.tokens import make_token
 from vehicles.vin import check_digit
@@ -48,6 +50,18 @@ def bearer(of: Vehicle | None, scopes=VEHICLE_SCOPES) -> dict[str, str]:
     return {"HTTP_AUTHORIZATION": f"Bearer {token(of, scopes)}"}
 
 
+def enrolment_token(**fields) -> str:
+    """The text of a new enrolment token."""
+    return make_enrolment_token(fields.pop("label", "workshop"), actor="test", **fields)[1]
+
+
+def enrolled(of: str = "", **said) -> Vehicle:
+    """A vehicle that has enrolled and waits."""
+    token = find_enrolment_token(enrolment_token())
+    assert token is not None
+    return enrol(token, Announcement(of or vin(), **said))[0].vehicle
+
+
 def batch(of: Vehicle | None = None, **fields) -> Batch:
     """A pending batch."""
     return Batch.objects.create(vehicle=of or vehicle(), **fields)
@@ -68,6 +82,8 @@ def restore_groups() -> None:
         group = Group.objects.create(name=name)
         for label, codenames in rights:
             group.permissions.add(*Permission.objects.filter(content_type__app_label=label, codename__in=codenames))
+    rights = import_module("argus_site.migrations.0003_enrolment").OPS
+    Group.objects.get(name="ops").permissions.add(*Permission.objects.filter(content_type__app_label="vehicles", codename__in=rights))
 
 
 def file(of: Batch, **fields) -> File:

@@ -16,7 +16,7 @@ from batches.models import RUNNING, Batch, BatchState, Note, Severity
 from diagnosis.models import Finding, FindingSeverity
 from events.models import Event
 from files.models import File, FileState, Upload, UploadState
-from vehicles.models import Vehicle
+from vehicles.models import Vehicle, VehicleState
 
 # No file may take longer than a worker's time limit: a running batch without any event for longer makes no progress.
 STUCK_AFTER = timedelta(seconds=settings.PARSE_SECONDS + 120)
@@ -179,8 +179,8 @@ def top_findings(batches: Sequence[Batch]) -> dict[UUID, Finding]:
 
 
 def silent_vehicles(limit: int) -> tuple[int, list[Vehicle]]:
-    """Vehicles that have had contact, but not lately: how many, and those silent longest. Two queries."""
-    silent = Vehicle.objects.filter(last_contact_at__lt=timezone.now() - SILENT_AFTER)
+    """Active vehicles that have had contact, but not lately: how many, and those silent longest. Two queries."""
+    silent = Vehicle.objects.filter(state=VehicleState.ACTIVE, last_contact_at__lt=timezone.now() - SILENT_AFTER)
     return silent.count(), list(silent.order_by("last_contact_at")[:limit])
 
 

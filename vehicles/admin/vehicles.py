@@ -85,6 +85,12 @@ def waits() -> Exists:
     return Exists(Enrolment.objects.filter(vehicle=OuterRef("pk"), state=EnrolmentState.PENDING))
 
 
+def waiting_vehicles(limit: int) -> tuple[int, list[Enrolment]]:
+    """Enrolments that nobody has decided: how many, and those that wait longest. Two queries."""
+    waiting = Enrolment.objects.filter(state=EnrolmentState.PENDING)
+    return waiting.count(), list(waiting.select_related("vehicle").order_by("created_at")[:limit])
+
+
 class StateFilter(admin.SimpleListFilter):
     """One state, or everything that waits for a decision."""
 
