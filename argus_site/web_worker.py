@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any
@@ -20,6 +21,8 @@ from batches.api.wire import TICK_SECONDS, Pace
 
 # So little of an unread body is read and thrown away to keep the connection for the next request; with more left it is closed.
 DRAIN_BYTES = 64 * 1024
+# Seconds that a client has to notice that it was answered and to stop sending.
+LINGER_SECONDS = 2.0
 # Seconds that one send may wait for a client to take more of its answer.
 SEND_SECONDS = 60
 
@@ -62,6 +65,11 @@ class PatientReader(SocketUnreader):
 class Worker(ThreadWorker):
     """Differs from its base where that would wait: for the first byte of a connection, for the rest of a head, for a body nobody wants."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Connections that have had their last answer, the oldest first, and when they are closed at the latest (time.monotonic).
+        self._lingering: dict[TConn, float] = {}
+
     def load_wsgi(self) -> None:
         """The application, told to close connections on which much of a refused body is still to come."""
         super().load_wsgi()
@@ -84,14 +92,10 @@ class Worker(ThreadWorker):
         self.poller.register(connection, EVENT_READ, partial(self.on_pending_socket_readable, waiting))
 
     def handle(self, conn: TConn) -> Any:
-        """One request; what may take seconds at the end of a connection is done here, in a thread, and not among all others' events."""
+        """One request, its head within a time."""
         if isinstance(reader := _reader(conn), PatientReader):
             reader.begin()
-        result = super().handle(conn)
-        if result is False:
-            conn.close(graceful=True)
-            conn.close = _closed
-        return result
+        return super().handle(conn)
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """The head has been read."""
@@ -99,13 +103,53 @@ class Worker(ThreadWorker):
             reader.head_read()
         return super().handle_request(req, conn)
 
+    def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
+        """Keep the connection, or end it without waiting for the client: what it still sends is thrown away when it comes."""
+        if fs.exception() is None and fs.result() is False and not conn.is_http2:
+            self._linger(conn)
+        else:
+            super().finish_request(conn, fs)
+
+    def murder_pending(self) -> None:
+        """Close the connections whose time is over; called at each turn of the loop."""
+        super().murder_pending()
+        while self._lingering and next(iter(self._lingering.values())) <= time.monotonic():
+            self._end(next(iter(self._lingering)))
+
+    def _linger(self, conn: TConn) -> None:
+        """Say that nothing more comes and wait for the client to say so too (RFC 9112, 9.6): a reset could overtake the answer."""
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+            conn.sock.setblocking(False)
+            self.poller.register(conn.sock, EVENT_READ, partial(self._discard, conn))
+        except OSError:
+            self._close(conn)
+        else:
+            self._lingering[conn] = time.monotonic() + LINGER_SECONDS
+
+    def _discard(self, conn: TConn, connection: socket.socket) -> None:
+        """Some of what came; the rest at the next turn."""
+        try:
+            if connection.recv(DRAIN_BYTES):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._end(conn)
+
+    def _end(self, conn: TConn) -> None:
+        del self._lingering[conn]
+        self.poller.unregister(conn.sock)
+        self._close(conn)
+
+    def _close(self, conn: TConn) -> None:
+        self.nr_conns -= 1
+        conn.close()
+
 
 def _reader(conn: TConn) -> Any:
     return getattr(conn.parser, "unreader", None)
-
-
-def _closed(graceful: bool = False) -> None:
-    """Closes a connection that is closed."""
 
 
 def _closing(application: Callable[..., Iterable[bytes]], environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

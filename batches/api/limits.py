@@ -1,8 +1,7 @@
-"""How much at once, and how often: what a vehicle, or all of them together, may ask of this server."""
+"""How many uploads this process takes at once, in all and of one vehicle."""
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 from collections import Counter
@@ -16,8 +15,7 @@ from django.conf import settings
 from rest_framework.request import Request
 
 from batches.api import access
-from common import rates
-from common.errors import TooManyRequests, TooManyUploads
+from common.errors import TooManyUploads
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -74,15 +72,3 @@ def one_upload(view: View) -> View:
             return view(self, request, *args, **kwargs)
 
     return cast("View", limited)
-
-
-def count_request(request: Request) -> None:
-    """One request of a vehicle; for a view's `initial`. Raises TooManyRequests above ARGUS_REQUESTS_PER_SECOND."""
-    vehicle = access.vehicle_of(request)
-    if vehicle is None:
-        return
-    wait = rates.take(f"vehicle:{vehicle.pk}", settings.ARGUS_REQUESTS_PER_SECOND, settings.ARGUS_REQUEST_BURST)
-    if wait:
-        error = TooManyRequests(f"More than {settings.ARGUS_REQUESTS_PER_SECOND:g} requests a second.")
-        error.retry_after = math.ceil(wait)
-        raise error
