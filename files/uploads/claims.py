@@ -21,8 +21,8 @@ from files.models import COMING, Upload, UploadState
 log = structlog.get_logger("argus.uploads")
 
 LEASE = timedelta(seconds=4.5)
-RENEW_SECONDS = 2.0
-LOOK_SECONDS = 1.0
+RENEW_SECONDS = 1.9
+LOOK_SECONDS = 0.9
 UNHEARD = timedelta(seconds=3.5)
 """A writer that reads marks itself silent after a second; one that does not even do that has not renewed for so long."""
 PATIENCE_SECONDS = 1.5
@@ -50,10 +50,11 @@ def claim(upload: Upload, *, way: str = "", unchecked_from: int | None = None, p
         given["way"] = way
     until = time.monotonic() + patience
     while not _take_free(upload, given) and not _evict(upload, given):
-        row = Upload.objects.filter(pk=upload.pk).values("state").first()
-        if row is None:
-            raise NotFound
-        need_coming(row["state"])
+        try:
+            upload.refresh_from_db()
+        except Upload.DoesNotExist:
+            raise NotFound from None
+        need_coming(upload.state)
         if time.monotonic() > until:
             raise UploadBusy
         time.sleep(POLL_SECONDS)
@@ -67,14 +68,11 @@ def new_claim() -> dict[str, object]:
 
 
 def leave_to_writer(upload: Upload) -> bool:
-    """Is there a lively writer? A silent one is evicted, so that what it got is stored and counted when this returns."""
-    held = _rows(upload).filter(lease_until__gt=Now())
-    if not held.exists():
+    """Is there a lively writer? One that is or falls silent is evicted, so that what it got is stored and counted when this returns."""
+    if not _rows(upload).filter(lease_until__gt=Now()).exists():
         return False
-    if held.filter(heard_at__gt=from_now(-UNHEARD)).exists():
-        return True
     try:
-        claim(upload, patience=0)
+        claim(upload)
     except UploadBusy:
         return True
     release(upload, None)
