@@ -9,6 +9,7 @@ from typing import Any
 from unicodedata import normalize
 
 LISTED = 100
+KINDS = ("missing", "short", "corrupt", "unexpected", "uploading", "verifying")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +23,25 @@ class Entry:
 
 @dataclass(slots=True)
 class Differences:
-    """Names of files that are not as announced."""
+    """Names of files that are not as announced, or not whole yet.
+
+    `missing`: nothing of it has come. `short`: stored with another length. `corrupt`: stored, or sent, with another digest. `unexpected`:
+    stored and not announced. `uploading`: begun and not ended. `verifying`: all bytes are there and are being read again.
+    """
 
     missing: list[str] = field(default_factory=list)
     short: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    uploading: list[str] = field(default_factory=list)
+    verifying: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.short or self.corrupt or self.unexpected)
+        return any(getattr(self, kind) for kind in KINDS)
 
     def listed(self) -> dict[str, Any]:
         """For the answer: at most 100 names of each kind, and how many there are."""
-        kinds = {kind: getattr(self, kind) for kind in ("missing", "short", "corrupt", "unexpected")}
+        kinds = {kind: getattr(self, kind) for kind in KINDS}
         return {**{kind: names[:LISTED] for kind, names in kinds.items()}, "counts": {kind: len(names) for kind, names in kinds.items()}}
 
 

@@ -32,15 +32,13 @@ WORKING = {BatchState.GATHERING: "gather", BatchState.DIAGNOSING: "diagnose"}
 
 
 def sweep() -> dict[str, int]:
-    """1. leases that ran out; 2. with an empty queue, work that is due all the same; 3. uploads; 4. what is too old. The doorbells by stage."""
+    """1. leases that ran out; 2. with an empty queue, work that is due all the same; 3. what is too old. The doorbells by stage."""
     rung = ring_expired()
     if not OrmQ.objects.filter(lock__lt=timezone.now()).exists():
         # With a full queue, what waits has its doorbell in there; only an empty one proves that a doorbell was lost.
         for stage, count in ring_forgotten().items():
             rung[stage] = rung.get(stage, 0) + count
-    ended = sweep_uploads()
-    ended["abandoned_batches"] = closing.abandon_silent()
-    ended["forgotten_answers"] = idempotency.forget_old()
+    ended = {"abandoned_batches": closing.abandon_silent(), **sweep_uploads(), "forgotten_answers": idempotency.forget_old()}
     if rung or any(ended.values()):
         log.warning("swept", **ended, **rung)
     return rung

@@ -19,9 +19,13 @@ MEANINGS = {
     409: "not in this state, or in conflict with what is stored",
     410: "it was, and is no more",
     411: "no Content-Length",
+    412: "not tus 1.0.0",
     413: "too large",
     415: "another media type or encoding than is read",
     422: "a value that is not allowed",
+    423: "another request is sending to this upload",
+    429: "more than this vehicle may send or ask for now",
+    460: "not the announced checksum",
     503: "storage or database unavailable: send again later",
     507: "no room left: send again later",
 }
@@ -48,6 +52,11 @@ DIGESTS = [
     _header("Content-Digest", "the same"),
     KIND,
 ]
+IDEMPOTENCY_KEY = _header(
+    "Idempotency-Key",
+    "up to 255 printable characters, new for each new request: for 30 days a repeated request gets the answer of the first one, marked "
+    "with the header Idempotency-Replayed; with another body it is 422 idempotency_mismatch, while the first one runs 409 in_progress",
+)
 IF_NONE_MATCH = _header("If-None-Match", "an ETag: 304 without a body if nothing has changed")
 BYTES = {"application/octet-stream": OpenApiTypes.BINARY}
 FORM = {
@@ -58,3 +67,27 @@ FORM = {
         "additionalProperties": False,
     }
 }
+
+# -- tus -------------------------------------------------------------------------------------------------------------
+
+TUS_RESUMABLE = OpenApiParameter("Tus-Resumable", OpenApiTypes.STR, OpenApiParameter.HEADER, required=True, enum=["1.0.0"])
+TUS_BYTES = {"application/offset+octet-stream": OpenApiTypes.BINARY}
+TUS_CHECKSUM = _header(
+    "Upload-Checksum", "sha1, sha256 or crc32c, a space, the sum of this body in base64: all of the body counts or nothing"
+)
+TUS_LENGTH = OpenApiParameter("Upload-Length", OpenApiTypes.INT, OpenApiParameter.HEADER, description="bytes of the whole file")
+TUS_CREATION = [
+    TUS_RESUMABLE,
+    TUS_LENGTH,
+    OpenApiParameter("Upload-Defer-Length", OpenApiTypes.INT, OpenApiParameter.HEADER, enum=[1], description="the length is said later"),
+    _header("Upload-Metadata", "filename (or name), sha256 (hex), kind, priority: pairs of a key and a value in base64"),
+    TUS_CHECKSUM,
+]
+TUS_PATCH = [
+    TUS_RESUMABLE,
+    OpenApiParameter("Upload-Offset", OpenApiTypes.INT, OpenApiParameter.HEADER, required=True, description="where the body begins"),
+    TUS_LENGTH,
+    TUS_CHECKSUM,
+]
+TUS_CREATION_PROBLEMS = problems(400, 404, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460, 507)
+TUS_PATCH_PROBLEMS = problems(400, 404, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460, 507)

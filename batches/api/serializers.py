@@ -155,6 +155,12 @@ class Completion(StrictSerializer):
     expected_workers = serializers.IntegerField(min_value=1, max_value=2**31 - 1, required=False)
 
 
+class Abandonment(StrictSerializer):
+    """Why the files will not come."""
+
+    reason = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
 class ListQuery(StrictSerializer):
     """What the list can be narrowed to."""
 
@@ -315,11 +321,12 @@ class Findings(serializers.Serializer):
 
 
 class FilesPendingProblem(Problem):
-    """409 of complete: up to 100 names of each kind."""
+    """409 of complete: up to 100 names of each kind, and how many there are."""
 
-    uploading = serializers.ListField(child=serializers.CharField(), required=False)
-    missing = serializers.ListField(child=serializers.CharField(), required=False)
-    short = serializers.ListField(child=serializers.CharField(), required=False)
-    corrupt = serializers.ListField(child=serializers.CharField(), required=False)
-    unexpected = serializers.ListField(child=serializers.CharField(), required=False)
+    missing = serializers.ListField(child=serializers.CharField(), required=False, help_text="announced, and nothing of it has come")
+    short = serializers.ListField(child=serializers.CharField(), required=False, help_text="stored with another length than announced")
+    corrupt = serializers.ListField(child=serializers.CharField(), required=False, help_text="came with another digest than announced")
+    unexpected = serializers.ListField(child=serializers.CharField(), required=False, help_text="stored and not announced")
+    uploading = serializers.ListField(child=serializers.CharField(), required=False, help_text="begun and not ended")
+    verifying = serializers.ListField(child=serializers.CharField(), required=False, help_text="all bytes are here and are being verified")
     counts = serializers.DictField(child=serializers.IntegerField(), required=False)

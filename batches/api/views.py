@@ -7,6 +7,7 @@ import json
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.http import HttpResponse
 from django.utils.http import parse_etags
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.authentication import BaseAuthentication
@@ -18,20 +19,25 @@ from rest_framework.reverse import reverse
 from rest_framework.utils.encoders import JSONEncoder
 from rest_framework.views import APIView
 
-from batches import intake, opening, queries
+from batches import closing, intake, opening, queries
 from batches.api import access, body, describe, shapes
+from batches.api.idempotency import idempotent, once
 from batches.api.paging import NewestFirst
-from batches.api.serializers import BatchPage, BatchWithFiles, Completion, FileShape, Findings, ListQuery, NewBatch, Progress
+from batches.api.serializers import Abandonment, BatchPage, BatchWithFiles, Completion, Findings, ListQuery, NewBatch, Progress
 from batches.models import Batch
 from common.errors import NotFound
 from common.json_api import AlwaysJSON
+from vehicles.api.access import HasRight
 from vehicles.api.authentication import TokenAuthentication
+
+
+NOBODY = UUID(int=0)
 
 
 class BatchView(APIView):
     """What all views share: rights by method, JSON in and out, only batches that the caller may see."""
 
-    permission_classes: ClassVar[list[type[BasePermission]]] = [access.HasRight]  # type: ignore[misc]
+    permission_classes: ClassVar[list[type[BasePermission]]] = [HasRight]  # type: ignore[misc]
     parser_classes: ClassVar[list[Any]] = [body.LimitedJSONParser]  # type: ignore[misc]
     content_negotiation_class = AlwaysJSON
     needs: ClassVar[dict[str, access.Needs]] = {}
@@ -63,7 +69,7 @@ def address_of(request: Request, batch: Batch) -> str:
 
 def uploads_at(request: Request) -> str:
     """What the id of an upload is appended to: asked once, and not for each of 50,000."""
-    return request.build_absolute_uri("/api/v1/uploads/")
+    return str(reverse("upload", kwargs={"upload_id": NOBODY}, request=request)).removesuffix(str(NOBODY))
 
 
 class BatchList(BatchView):
@@ -93,8 +99,10 @@ class BatchList(BatchView):
         operation_id="openBatch",
         summary="Open a batch",
         request=NewBatch,
-        responses={201: BatchWithFiles, **describe.problems(400, 411, 413, 415, 422)},
+        parameters=[describe.IDEMPOTENCY_KEY],
+        responses={201: BatchWithFiles, **describe.problems(400, 409, 411, 413, 415, 422)},
     )
+    @idempotent
     def post(self, request: Request) -> Response:
         """It belongs to the vehicle of the token. Its address stands in Location."""
         vehicle = access.vehicle_of(request)
@@ -168,14 +176,43 @@ class BatchComplete(BatchView):
         operation_id="completeBatch",
         summary="Say that everything has been sent",
         request=Completion,
+        parameters=[describe.IDEMPOTENCY_KEY],
         responses={202: BatchWithFiles, **describe.problems(400, 404, 411, 413, 415, 422), **describe.FILES_PENDING},
     )
+    @idempotent
     def post(self, request: Request, batch_id: UUID) -> Response:
         """Starts the processing. With a list of files it is refused unless exactly these have arrived. May be said again."""
         wanted = self.checked(request, Completion)
         self.batch(request, batch_id)
-        intake.complete_batch(batch_id, wanted.get("files"), wanted.get("expected_workers"), actor=access.actor_of(request))
+        closing.complete_batch(batch_id, wanted.get("files"), wanted.get("expected_workers"), actor=access.actor_of(request))
         return Response(self.shown(request, self.batch(request, batch_id)), status=202)
+
+
+class BatchAbandon(BatchView):
+    """The end of an upload that will not be."""
+
+    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
+    needs: ClassVar = {"POST": access.COMPLETE}
+
+    @extend_schema(
+        operation_id="abandonBatch",
+        summary="Say that the files will not come",
+        request=Abandonment,
+        parameters=[describe.IDEMPOTENCY_KEY],
+        responses={200: BatchWithFiles, **describe.problems(400, 404, 409, 411, 413, 415, 422)},
+    )
+    def post(self, request: Request, batch_id: UUID) -> Response | HttpResponse:
+        """For a vehicle that lost its files. What was on its way ends, what has arrived stays. Not past `pending`; may be said again."""
+        reason = self.checked(request, Abandonment).get("reason", "")
+        self.batch(request, batch_id)
+
+        def abandon() -> Response:
+            closing.abandon_batch(batch_id, reason, actor=access.actor_of(request))
+            return Response(self.shown(request, self.batch(request, batch_id)))
+
+        answer = once(self, request, reason.encode(), abandon)
+        closing.discard_ended(batch_id)
+        return answer
 
 
 class BatchProgress(BatchView):
@@ -198,49 +235,3 @@ class BatchFindings(BatchView):
     def get(self, request: Request, batch_id: UUID) -> Response:
         """The worst first; empty until the batch is completed. Times are nanoseconds since 1970."""
         return Response(shapes.of_findings(self.batch(request, batch_id)))
-
-
-class FileByForm(BatchView):
-    """Files by multipart form."""
-
-    # Tokens only: the session's CSRF check would read the form before the view can stream it.
-    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
-    needs: ClassVar = {"POST": access.SEND}
-
-    @extend_schema(
-        operation_id="postFile",
-        summary="Send a file as a multipart form",
-        request=describe.FORM,
-        parameters=[describe.KIND],
-        responses={201: FileShape, **describe.problems(400, 404, 409, 411, 413, 415, 422, 507)},
-    )
-    def post(self, request: Request, batch_id: UUID) -> Response:
-        """The form has one field, `file`. Several files of a batch may have one name. PUT is better for large files."""
-        self.batch(request, batch_id)
-        part = body.MultipartFile(request._request)
-        offer = intake.Offer(part.name, body.kind(request._request), once=False)
-        file, _ = intake.take_file(batch_id, offer, part.chunks(), actor=access.actor_of(request))
-        return Response(shapes.of_file(vars(file)), status=201)
-
-
-class FileByName(BatchView):
-    """Files as they are."""
-
-    authentication_classes: ClassVar[list[type[BaseAuthentication]]] = [TokenAuthentication]  # type: ignore[misc]
-    needs: ClassVar = {"PUT": access.SEND}
-
-    @extend_schema(
-        operation_id="putFile",
-        summary="Send a file as the body of the request",
-        request=describe.BYTES,
-        parameters=describe.DIGESTS,
-        responses={200: FileShape, 201: FileShape, **describe.problems(404, 409, 411, 413, 415, 422, 507)},
-    )
-    def put(self, request: Request, batch_id: UUID, name: str) -> Response:
-        """The same file under the same name is answered with 200 and stored once; another one is refused."""
-        plain = request._request
-        self.batch(request, batch_id)
-        source = body.Body(plain, intake.largest_file())
-        offer = intake.Offer(name, body.kind(plain), size=source.declared, sha256=body.announced_sha256(plain))
-        file, is_new = intake.take_file(batch_id, offer, source.chunks(), actor=access.actor_of(request))
-        return Response(shapes.of_file(vars(file)), status=201 if is_new else 200)

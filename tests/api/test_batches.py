@@ -149,7 +149,7 @@ def test_a_database_that_is_away_is_503_and_nothing_is_opened(car, monkeypatch):
         raise OperationalError("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr("batches.intake.record", fail)
+        patch.setattr("batches.opening.record", fail)
         answer = post(car, {})
     assert refused(answer, 503, "database_unavailable")["retryable"] is True
     assert answer["Retry-After"]
@@ -228,7 +228,7 @@ def _permissions(*names: str):
     return Permission.objects.filter(codename__in=names)
 
 
-@pytest.mark.parametrize(("path", "queries"), [("", 3), ("/progress", 3), ("/findings", 3)])
+@pytest.mark.parametrize(("path", "queries"), [("", 4), ("/progress", 3), ("/findings", 3)])
 def test_reading_takes_the_same_queries_whatever_the_number_of_files(car, path, queries, django_assert_max_num_queries):
     batch_id = car.open()
     batch = Batch.objects.get(pk=batch_id)
@@ -409,7 +409,8 @@ def test_complete_lists_what_is_not_as_announced(car):
     answer = car.complete(batch_id, {"files": [{"name": "drive.blf", "size": 8}, {"name": "other", "size": 1}]})
     body = refused(answer, 409, "files_pending")
     assert (body["missing"], body["short"], body["corrupt"], body["unexpected"]) == (["other"], ["drive.blf"], [], [])
-    assert body["counts"] == {"missing": 1, "short": 1, "corrupt": 0, "unexpected": 0}
+    assert body["counts"] == {"missing": 1, "short": 1, "corrupt": 0, "unexpected": 0, "uploading": 0, "verifying": 0}
+    assert body["retryable"] is False
     check_shape("FilesPendingProblem", body)
     assert Batch.objects.get(pk=batch_id).state == BatchState.PENDING
     assert OrmQ.objects.count() == 0

@@ -40,7 +40,7 @@ def test_names_are_compared_in_normal_form():
 def test_the_answer_lists_a_hundred_and_counts_all():
     listed = compare([Entry(f"f{n}", 1) for n in range(250)], []).listed()
     assert len(listed["missing"]) == 100
-    assert listed["counts"] == {"missing": 250, "short": 0, "corrupt": 0, "unexpected": 0}
+    assert listed["counts"] == {"missing": 250, "short": 0, "corrupt": 0, "unexpected": 0, "uploading": 0, "verifying": 0}
 
 
 @given(entries, st.randoms(use_true_random=False))
