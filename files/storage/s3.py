@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from botocore.exceptions import ClientError
 from django.conf import settings
 
 from common.errors import NotFound, StorageUnavailable
 from files.storage.chunks import BLOCK
 from files.storage.local_part import PART
 from files.storage.part import Check, Keep
-from files.storage.s3_errors import status_of, typed_s3, unless_not_implemented
+from files.storage.s3_errors import typed_s3, unless_gone, unless_not_implemented
 from files.storage.s3_part import S3Part, abort, find
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class S3:
         with typed_s3(key):
             unfinished = {upload["UploadId"] for upload in self._unfinished(self.root + key) if upload["Key"] == self.root + key}
             for upload_id in unfinished | ({remote_id} if remote_id else set()):
-                with _unless_gone():
+                with unless_gone():
                     abort(self, key, upload_id)
         self.delete(key)
 
@@ -190,13 +189,3 @@ class _S3File(io.RawIOBase):
         memoryview(buffer).cast("B")[:wanted] = content
         self.at += wanted
         return wanted
-
-
-@contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
-    """What is to be ended has ended."""
-    try:
-        yield
-    except ClientError as error:
-        if status_of(error) != 404:
-            raise

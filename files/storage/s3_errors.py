@@ -56,3 +56,13 @@ def unless_not_implemented() -> Iterator[None]:
     except ClientError as error:
         if status_of(error) not in {400, 404, 405, 501}:
             raise
+
+
+@contextlib.contextmanager
+def unless_gone() -> Iterator[None]:
+    """What is to be ended or removed is not there any more."""
+    try:
+        yield
+    except ClientError as error:
+        if status_of(error) != 404:
+            raise
