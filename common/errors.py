@@ -165,6 +165,20 @@ class UploadExpired(ArgusError):
     action = "Create a new upload and send the file again."
 
 
+class NoDirect(ArgusError):
+    status = 409
+    code = "no_direct"
+    title = "The storage has no address of its own that files can be sent to"
+    action = "Send the file to Argus, by tus or PUT."
+
+
+class PartsMissing(ArgusError):
+    status = 409
+    code = "parts_missing"
+    title = "The storage does not have all parts of the file as they were announced"
+    action = "Ask for the addresses of the parts, send those that are missing or wrong, then say complete again."
+
+
 class ChecksumMismatch(ArgusError):
     status = 460
     code = "checksum_mismatch"

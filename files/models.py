@@ -197,6 +197,9 @@ class Upload(models.Model):
     unchecked_from = models.PositiveBigIntegerField(
         null=True, editable=False, help_text="bytes from here on came with a checksum still open"
     )
+    direct_part_size = models.PositiveBigIntegerField(
+        null=True, editable=False, help_text="bytes of each part but the last, where they go straight to the store"
+    )
     remote_id = models.CharField(max_length=1024, blank=True, editable=False, help_text="multipart upload of the S3 store")
     error_code = models.CharField(max_length=32, blank=True, editable=False, help_text="why all bytes had to come again")
     created_at = models.DateTimeField(auto_now_add=True)

@@ -28,12 +28,15 @@ from files.storage.part import forget as forget_remote_id
 if TYPE_CHECKING:
     from storages.backends.s3 import S3Storage
 
+    from files.storage.s3_direct import S3Direct
+
 __all__ = [
     "Bytes",
     "Part",
     "Received",
     "delete",
     "delete_prefix",
+    "direct",
     "discard_part",
     "exists",
     "old_parts",
@@ -74,6 +77,11 @@ def part_size(key: str, remote_id: str = "") -> int:
 def discard_part(key: str, remote_id: str = "") -> None:
     """Remove the bytes of an upload, published or not; not an error if there are none. Raises StorageUnavailable."""
     _backend().discard_part(_checked(key), remote_id)
+
+
+def direct(key: str) -> S3Direct:
+    """The way of an upload's bytes straight to the store. Raises NoDirect where there is none."""
+    return _backend().direct(_checked(key))
 
 
 def old_parts(prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]:
@@ -154,6 +162,7 @@ class _Backend(Protocol):
     def open_part(self, key: str, remote_id: str, expected: int, still_mine: Check, keep: Keep) -> AbstractContextManager[Part]: ...
     def part_size(self, key: str, remote_id: str) -> int: ...
     def discard_part(self, key: str, remote_id: str) -> None: ...
+    def direct(self, key: str) -> S3Direct: ...
     def old_parts(self, prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]: ...
     def write(self, key: str, source: BinaryIO) -> None: ...
     def open_fd(self, key: str) -> int: ...

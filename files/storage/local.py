@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
-from common.errors import BadObject, NotFound
+from common.errors import BadObject, NoDirect, NotFound
 from files.storage.chunks import BLOCK
 from files.storage.errors import typed
 from files.storage.local_part import PART, LocalPart, need_room, part_of, sync_folder
@@ -47,6 +47,9 @@ class Local:
 
     def discard_part(self, key: str, remote_id: str) -> None:
         self.delete(key)
+
+    def direct(self, key: str) -> NoReturn:
+        raise NoDirect
 
     def old_parts(self, prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]:
         before = time.time() - older_than.total_seconds()

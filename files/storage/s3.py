@@ -18,6 +18,7 @@ from common.errors import NotFound, StorageUnavailable
 from files.storage.chunks import BLOCK
 from files.storage.local_part import PART
 from files.storage.part import Check, Keep
+from files.storage.s3_direct import S3Direct
 from files.storage.s3_errors import typed_s3, unless_gone, unless_not_implemented
 from files.storage.s3_part import S3Part, abort, find
 
@@ -31,7 +32,7 @@ class S3:
     """Objects in one bucket, through the client that the configured storage made."""
 
     def __init__(self, storage: S3Storage) -> None:
-        self.client = _client(storage)
+        self.storage, self.client = storage, _client(storage)
         self.bucket = storage.bucket_name
         self.transfer_config: Any = storage.transfer_config
         self.root = f"{storage.location.strip('/')}/".lstrip("/")
@@ -54,6 +55,9 @@ class S3:
                 with unless_gone():
                     abort(self, key, upload_id)
         self.delete(key)
+
+    def direct(self, key: str) -> S3Direct:
+        return S3Direct(self, key)
 
     def old_parts(self, prefix: str, older_than: timedelta) -> Iterator[tuple[str, str]]:
         before = datetime.now(UTC) - older_than
