@@ -7,7 +7,8 @@ from uuid import UUID
 import structlog
 
 from batches.receiving import finish_upload
-from common.errors import ArgusError
+from common.errors import ArgusError, PartsMissing
+from files.models import Upload, UploadState
 
 log = structlog.get_logger("argus.verify")
 
@@ -18,7 +19,11 @@ def verify_upload(upload_id: UUID) -> bool:
     What storage or database could not do this time stays due: the writer's lease runs out, and the sweep rings again.
     """
     try:
-        return finish_upload(upload_id) is not None
+        is_file = finish_upload(upload_id) is not None
     except ArgusError as error:
         log.warning("upload not finished", upload_id=str(upload_id), code=error.code, reason=error.detail)
         return False
+    if not is_file:
+        # Parts were replaced in the store after they had been counted: the sender may send them again.
+        Upload.objects.filter(pk=upload_id, state=UploadState.VERIFYING).update(state=UploadState.OPEN, error_code=PartsMissing.code)
+    return is_file

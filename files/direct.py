@@ -13,7 +13,7 @@ from common.errors import PartsMissing, UploadLost
 from files import storage
 from files.models import Upload, UploadState
 
-SMALLEST, LARGEST = 16 << 20, 64 << 20
+SMALLEST_PART, LARGEST_PART = 16 << 20, 64 << 20
 MOST_PARTS = 1000  # as many addresses as one answer should have; S3 takes ten times as many
 MIB = 1 << 20
 
@@ -41,7 +41,7 @@ class Plan:
 def part_bytes(size: int, wish: int | None = None) -> int:
     """How large the parts of a file of `size` bytes are; as large as wished where that does not make too many."""
     least = -(-size // MOST_PARTS)
-    return max(wish or SMALLEST, -(-least // MIB) * MIB)
+    return max(wish or SMALLEST_PART, -(-least // MIB) * MIB)
 
 
 def begin(upload: Upload, wish: int | None) -> None:

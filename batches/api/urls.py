@@ -2,7 +2,7 @@
 
 from django.urls import path, register_converter
 
-from batches.api import files, tus, views
+from batches.api import direct, files, tus, views
 
 
 class AnyText:
@@ -31,5 +31,8 @@ urlpatterns = [
     path("batches/<uuid:batch_id>/files", files.FileByForm.as_view(), name="batch-files"),
     path("batches/<uuid:batch_id>/files/<any_text:name>", files.FileByName.as_view(), name="batch-file"),
     path("batches/<uuid:batch_id>/uploads", tus.UploadList.as_view(), name="batch-uploads"),
+    path("batches/<uuid:batch_id>/uploads/direct", direct.DirectUploadList.as_view(), name="batch-uploads-direct"),
+    path("uploads/<uuid:upload_id>/parts", direct.DirectUploadParts.as_view(), name="upload-parts"),
+    path("uploads/<uuid:upload_id>/complete", direct.DirectUploadComplete.as_view(), name="upload-complete"),
     path("uploads/<uuid:upload_id>", tus.UploadDetail.as_view(), name="upload"),
 ]

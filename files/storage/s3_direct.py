@@ -57,7 +57,7 @@ _making = threading.Lock()
 
 
 def _signer(storage: S3Storage) -> Any:
-    """A client that signs for the store's public address; it never connects. One for all threads, as long as the storage's settings last."""
+    """A client that signs for the address that vehicles know; it never connects. One for all threads, as the store's own."""
     endpoint = settings.ARGUS_S3_PUBLIC_ENDPOINT or storage.endpoint_url
     with _making:
         kept: dict[str | None, Any] = vars(storage).setdefault("_argus_signers", {})

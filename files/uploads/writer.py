@@ -24,7 +24,7 @@ from common.errors import (
 )
 from common.failpoints import reach
 from files import storage
-from files.models import Upload, UploadState
+from files.models import Upload, UploadState, Way
 from files.storage import Bytes, Part, Received
 from files.uploads import claims, hashes
 
@@ -217,6 +217,7 @@ def writing(upload: Upload, *, way: str = "", claimed: bool = False, unchecked_f
     `claimed`: the row was made with the claim in it. `unchecked_from`: see `claims.claim`, whose errors it raises besides those of
     `storage.open_part`.
     """
+    came_by = upload.way
     if not claimed:
         claims.claim(upload, way=way, unchecked_from=unchecked_from)
     previous = upload.generation - claims.STEP
@@ -231,10 +232,13 @@ def writing(upload: Upload, *, way: str = "", claimed: bool = False, unchecked_f
         ) as part:
             _drop_unchecked(upload, part, still_open=unchecked_from is not None)
             writer = Writer(upload, part, previous)
+            if way and came_by and way != came_by and Way.DIRECT in (way, came_by) and upload.state == UploadState.OPEN:
+                writer.restart()  # parts that went straight to the store are cut in another way
             yield writer
     finally:
         if upload.state != UploadState.FINISHED:
-            claims.release(upload, writer._durable if writer else None, whole=writer is not None and writer.is_whole)
+            whole = writer.is_whole if writer else upload.state == UploadState.VERIFYING
+            claims.release(upload, writer._durable if writer else None, whole=whole)
 
 
 def _drop_unchecked(upload: Upload, part: Part, *, still_open: bool) -> None:
