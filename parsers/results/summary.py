@@ -20,6 +20,7 @@ from parsers.results.messages import MessageWriter
 from parsers.results.samples import SampleStream, WrittenStream
 
 PERIOD_SAMPLES = 65_536
+_FEW_STEPS = 128
 SECOND_NS = 1_000_000_000
 GAP_PERIODS = 10
 YEAR_2000_NS = 946_684_800 * SECOND_NS
@@ -67,7 +68,7 @@ class Intervals:
         if self.period_ns is not None or not self._sampled:
             return
         steps = np.concatenate([np.diff(times) for times in self._times])[:PERIOD_SAMPLES]
-        self.period_ns = int(np.median(np.maximum(steps, 0)))
+        self.period_ns = _median(np.maximum(steps, 0))
         for times in self._times:
             self._find(times)
         self._times = []
@@ -78,6 +79,14 @@ class Intervals:
         self.gap_count += len(found)
         for i in found[: MAX_GAPS - len(self.gaps)].tolist():
             self.gaps.append({"from_ns": int(times[i]), "to_ns": int(times[i + 1])})
+
+
+def _median(steps: NDArray[np.int64]) -> int:
+    """The median. Most streams have a few distances only: what the middle of some is usually is that of all, which counting proves."""
+    usual = int(np.median(steps[:: len(steps) // _FEW_STEPS + 1]))
+    if np.count_nonzero(steps < usual) <= (len(steps) - 1) // 2 and np.count_nonzero(steps <= usual) > len(steps) // 2:
+        return usual
+    return int(np.median(steps))
 
 
 @dataclass

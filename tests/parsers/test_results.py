@@ -351,6 +351,17 @@ def test_a_summary_with_anything_wrong_is_refused(path: list[Any], value: Any, r
         check_summary(document)
 
 
+@pytest.mark.parametrize("distances", [1, 2, 3, 50, 10**6])
+def test_the_period_is_the_median_of_the_intervals(distances: int) -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        steps = rng.integers(0, distances, rng.integers(1, 700)) ** rng.integers(1, 3)
+        intervals = summary.Intervals()
+        intervals.update(np.cumsum(np.concatenate([[0], steps])))
+        intervals.finish()
+        assert intervals.period_ns == int(np.median(steps))
+
+
 def test_gaps_are_intervals_of_ten_periods_and_of_more_than_a_second(tmp_path: Path) -> None:
     times = [i * 10_000_000 for i in range(1000)]
     times += [times[-1] + 900_000_000, times[-1] + 900_000_000 + 1_500_000_000]
