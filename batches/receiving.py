@@ -153,7 +153,8 @@ def _adopted(batch: Batch, name: str, offer: Offer) -> Begun | None:
         "priority": upload.priority or offer.priority,
         "metadata": offer.metadata or upload.metadata,
         "declared_size": offer.size if upload.declared_size is None else upload.declared_size,
-        "declared_sha256": upload.declared_sha256 or offer.sha256,
+        # What the batch was opened with holds; what an earlier attempt said need not be true of this one.
+        "declared_sha256": (upload.declared_sha256 if upload.declared else "") or offer.sha256,
     }
     known = {name: value for name, value in changes.items() if getattr(upload, name) != value}
     if known:
@@ -258,6 +259,8 @@ def append(
         upload.refresh_from_db()
         if offset != upload.offset:
             raise OffsetMismatch(f"The upload is finished with {upload.offset} bytes.", offset=upload.offset) from None
+        if any(len(chunk) for chunk in chunks):
+            raise FileTooLarge("The upload is finished.", limit=upload.offset) from None
         return upload.offset
 
 
@@ -272,7 +275,7 @@ def _take(writer: uploads.Writer, chunks: Iterable[Bytes], *, offset: int, check
 def room_in(upload: Upload, offset: int, size: int | None) -> int:
     """How many bytes a request may have that goes on at `offset`; a wrong offset is found out later, by the writer."""
     total = upload.declared_size if upload.declared_size is not None else size
-    return total - offset if total is not None and offset <= total else largest_file()
+    return total - offset if total is not None and offset < total else largest_file()
 
 
 # -- finish ------------------------------------------------------------------------------------------------------------

@@ -36,10 +36,10 @@ class Finished(Exception):
     """The upload has become a File."""
 
 
-def claim(upload: Upload, *, way: str = "", unchecked_from: int | None = None, patience: float = PATIENCE_SECONDS) -> None:
+def claim(upload: Upload, *, way: str = "", unchecked_from: int | None = None) -> None:
     """Become the writer; `upload` then has the row's generation, offset and state as they are under the claim.
 
-    `unchecked_from`: bytes from there on count only if this writer says so in the end. Waits `patience` seconds for a lively writer to fall
+    `unchecked_from`: bytes from there on count only if this writer says so in the end. Waits a moment for a lively writer to fall
     silent. Raises UploadBusy, Finished, UploadExpired when the upload has ended without a file, NotFound when it is gone.
     """
     given: dict[str, object] = {}
@@ -48,7 +48,7 @@ def claim(upload: Upload, *, way: str = "", unchecked_from: int | None = None, p
         given["unchecked_from"] = Coalesce(F("unchecked_from"), Value(unchecked_from))
     if way:
         given["way"] = way
-    until = time.monotonic() + patience
+    until = time.monotonic() + PATIENCE_SECONDS
     while not _take_free(upload, given) and not _evict(upload, given):
         try:
             upload.refresh_from_db()

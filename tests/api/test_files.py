@@ -158,10 +158,14 @@ def test_a_length_that_is_none_is_refused(car, batch_id, length):
     assert count(batch_id) == (0, 0, 0)
 
 
-def test_a_body_shorter_than_announced_stores_nothing(car, batch_id):
+def test_a_body_shorter_than_announced_makes_no_file_and_waits_for_the_rest(car, batch_id):
     answer = car.generic("PUT", f"{API}/{batch_id}/files/x", b"content", CONTENT_LENGTH="8")
     refused(answer, 422, "length_mismatch")
-    assert count(batch_id) == (0, 0, 0)
+    assert File.objects.count() == 0
+    (waiting,) = car.get(f"{API}/{batch_id}").json()["uploads"]
+    assert (waiting["name"], waiting["size"], waiting["offset"], waiting["state"]) == ("x", 8, 7, "open")
+    assert car.send(batch_id, "x", b"content!").json()["id"] == waiting["id"]
+    assert count(batch_id) == (1, 8, 1)
 
 
 def test_a_file_of_many_chunks_arrives_whole(car, batch_id):

@@ -10,31 +10,23 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as live_settings
-from django.db import OperationalError, connection, connections
+from django.db import connection, connections
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from batches.intake import Offer, add_file, begin_upload, complete_batch, delete_batch, open_batch, take_file
+from batches.intake import Offer, begin_upload, complete_batch, delete_batch, open_batch, take_file
 from batches.models import Batch, BatchState
 from common.errors import (
-    BatchClosed,
     BatchEmpty,
-    BatchFull,
-    DigestMismatch,
-    EmptyFile,
-    FileExists,
     FilesPending,
-    FileTooLarge,
-    LengthMismatch,
     NotFound,
     StorageUnavailable,
     UploadLost,
     WrongState,
 )
 from events.models import Event, EventType
-from files import storage, uploads
+from files import storage
 from files.models import File, FileState, Upload, UploadState
-from files.storage import Received
 from tests import factories
 
 ACTOR = "vehicle:test"
@@ -79,259 +71,6 @@ def batch(vehicle) -> Batch:
 def test_a_new_batch_is_pending_and_told(batch):
     assert seen(batch).state == BatchState.PENDING
     assert told(batch) == [EventType.BATCH_OPENED]
-
-
-def test_a_file_is_stored_counted_and_told(batch):
-    file = send(batch, content=b"content", kind="can")
-    assert (file.size, file.sha256, file.kind, file.state) == (7, sha256(b"content"), "can", FileState.PENDING)
-    assert file.storage_key == f"raw/{batch.pk}/{file.pk}"
-    assert storage.read_bytes(file.storage_key, 100) == b"content"
-    assert (seen(batch).total_files, seen(batch).total_bytes) == (1, 7)
-    assert told(batch) == [EventType.BATCH_OPENED, EventType.FILE_ADDED]
-    upload = Upload.objects.get()
-    assert (upload.pk, upload.state, upload.offset) == (file.pk, UploadState.FINISHED, 7)
-
-
-def test_the_name_is_no_part_of_the_key(batch):
-    file = send(batch, name="K\u00e4lte (1).blf")
-    assert file.storage_key == f"raw/{batch.pk}/{file.pk}"
-
-
-@pytest.mark.parametrize(
-    ("offer", "content", "raised"),
-    [
-        (Offer("x", size=8), b"content", LengthMismatch),
-        (Offer("x", size=6), b"content", LengthMismatch),
-        (Offer("x", sha256="0" * 64), b"content", DigestMismatch),
-        (Offer("x"), b"", EmptyFile),
-        (Offer("x"), b"1234567890+", FileTooLarge),
-    ],
-)
-def test_bytes_that_are_not_as_announced_leave_no_file_and_no_object(batch, settings, offer, content, raised):
-    settings.ARGUS_MAX_FILE_BYTES = 10
-    with pytest.raises(raised):
-        take_file(batch.pk, offer, [content], actor=ACTOR)
-    assert not File.objects.exists()
-    assert objects() == []
-    assert Upload.objects.get().state == UploadState.FAILED
-    assert (seen(batch).total_files, seen(batch).total_bytes) == (0, 0)
-    assert told(batch) == [EventType.BATCH_OPENED]
-    send(batch, name="x", content=b"right")
-    assert seen(batch).total_files == 1
-
-
-@pytest.mark.parametrize(("size", "raised"), [(0, EmptyFile), (11, FileTooLarge)])
-def test_what_the_announcement_shows_is_refused_before_the_first_byte(batch, settings, size, raised):
-    settings.ARGUS_MAX_FILE_BYTES = 10
-
-    def chunks():
-        raise AssertionError("a byte was read")
-        yield b""
-
-    with pytest.raises(raised):
-        take_file(batch.pk, Offer("x", size=size), chunks(), actor=ACTOR)
-    assert not Upload.objects.exists()
-
-
-def test_a_sender_that_vanishes_leaves_nothing(batch):
-    def chunks():
-        yield b"half"
-        raise ConnectionResetError
-
-    with pytest.raises(ConnectionResetError):
-        take_file(batch.pk, Offer("x", size=8), chunks(), actor=ACTOR)
-    assert objects() == []
-    assert Upload.objects.get().state == UploadState.FAILED
-
-
-def test_a_failing_storage_leaves_an_upload_that_failed_and_may_be_repeated(batch, monkeypatch):
-    def fail(*args):
-        raise OSError(5, "no")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(storage.local.os, "fsync", fail)
-        with pytest.raises(StorageUnavailable):
-            send(batch)
-    assert Upload.objects.get().state == UploadState.FAILED
-    assert send(batch).size == 7
-
-
-def test_the_same_file_again_is_the_same_file(batch):
-    first = send(batch)
-    file, is_new = take_file(batch.pk, Offer("drive.blf"), [b"content"], actor=ACTOR)
-    assert (file.pk, is_new) == (first.pk, False)
-    assert objects() == [first.storage_key]
-    assert (seen(batch).total_files, seen(batch).total_bytes) == (1, 7)
-    assert told(batch).count(EventType.FILE_ADDED) == 1
-
-
-def test_the_same_file_again_is_known_by_its_digest_without_its_bytes(batch):
-    def chunks():
-        raise AssertionError("a byte was read")
-        yield b""
-
-    first = send(batch)
-    file, is_new = take_file(batch.pk, Offer("drive.blf", sha256=sha256(b"content")), chunks(), actor=ACTOR)
-    assert (file.pk, is_new) == (first.pk, False)
-
-
-@pytest.mark.parametrize("digest", ["", sha256(b"other")])
-def test_another_file_of_the_same_name_is_refused(batch, digest):
-    first = send(batch)
-    with pytest.raises(FileExists):
-        send(batch, content=b"other", sha256=digest)
-    assert objects() == [first.storage_key]
-    assert seen(batch).total_files == 1
-
-
-def test_names_may_be_given_twice_where_they_need_not_be_unique(batch):
-    files = [send(batch, content=content, once=False) for content in (b"one", b"two", b"two")]
-    assert len({file.pk for file in files}) == 3
-    assert seen(batch).total_files == 3
-
-
-def test_a_superseded_file_does_not_stand_in_the_way_of_its_name(batch):
-    old, new = send(batch), send(batch, content=b"new", once=False)
-    File.objects.filter(pk=old.pk).update(superseded_by=new)
-    with pytest.raises(FileExists):
-        send(batch, content=b"content")
-    assert send(batch, content=b"new").pk == new.pk
-
-
-def test_a_full_batch_takes_no_more_and_uploads_on_their_way_count(batch, settings):
-    settings.ARGUS_MAX_FILES_PER_BATCH = 2
-    send(batch, name="1")
-    begun = begin_upload(batch.pk, Offer("2"))
-    with pytest.raises(BatchFull):
-        begin_upload(batch.pk, Offer("3"))
-    uploads.abort(begun)
-    send(batch, name="3")
-
-
-@pytest.mark.parametrize("state", [state for state in BatchState if state not in {BatchState.PENDING, BatchState.UPLOADED}])
-def test_a_batch_past_uploaded_takes_no_files(vehicle, state):
-    ended = {"completed_at": timezone.now()} if state in {BatchState.COMPLETED, BatchState.FAILED} else {}
-    stage = {"failed_stage": "gathering"} if state == BatchState.FAILED else {}
-    batch = factories.batch(vehicle, state=state, total_files=1, **ended, **stage)
-    with pytest.raises(BatchClosed):
-        send(batch)
-    assert not Upload.objects.exists()
-
-
-def test_a_batch_that_closes_while_bytes_come_is_not_added_to(batch):
-    send(batch, name="first")
-
-    def chunks():
-        yield b"half"
-        Batch.objects.filter(pk=batch.pk).update(state=BatchState.SCATTERING)
-        yield b"other half"
-
-    with pytest.raises(BatchClosed):
-        take_file(batch.pk, Offer("late"), chunks(), actor=ACTOR)
-    assert seen(batch).total_files == 1
-    assert len(objects()) == 1
-
-
-def test_files_may_still_come_after_complete_until_the_scatter(batch):
-    send(batch, name="1")
-    complete_batch(batch.pk, None, None, actor=ACTOR)
-    send(batch, name="2")
-    assert seen(batch).total_files == 2
-
-
-# -- leases ------------------------------------------------------------------------------------------------------------
-
-
-def test_the_lease_is_renewed_while_bytes_come(batch, settings):
-    settings.ARGUS_UPLOAD_LEASE_SECONDS = 0.4
-    upload = begin_upload(batch.pk, Offer("x"))
-    first = Upload.objects.get().lease_until
-    offsets = []
-
-    def chunks():
-        for _ in range(5):
-            threading.Event().wait(0.11)
-            yield b"12"
-            offsets.append(Upload.objects.get().offset)
-
-    uploads.receive(upload, chunks(), limit=100)
-    assert Upload.objects.get().lease_until > first
-    assert offsets[-1] > 0
-
-
-def test_an_upload_that_was_given_up_ends_its_receiver(batch, settings):
-    settings.ARGUS_UPLOAD_LEASE_SECONDS = 0.1
-
-    def chunks():
-        yield b"half"
-        threading.Event().wait(0.2)
-        assert uploads.give_up_expired(batch.pk) == 1
-        yield b"other half"
-        yield b"more"
-
-    with pytest.raises(UploadLost):
-        take_file(batch.pk, Offer("x"), chunks(), actor=ACTOR)
-    assert objects() == []
-    assert not File.objects.exists()
-
-
-def test_an_upload_given_up_after_its_last_byte_makes_no_file(batch):
-    upload = begin_upload(batch.pk, Offer("x"))
-    Upload.objects.update(state=UploadState.FAILED)
-    with pytest.raises(UploadLost):
-        add_file(upload, Received(7, sha256(b"content")), once=True, actor=ACTOR)
-    assert seen(batch).total_files == 0
-
-
-def test_a_repeated_put_ends_the_old_one_that_hangs(batch):
-    hanging = begin_upload(batch.pk, Offer("drive.blf"))
-    send(batch)
-    assert Upload.objects.get(pk=hanging.pk).state == UploadState.FAILED
-    complete_batch(batch.pk, None, None, actor=ACTOR)
-
-
-def test_what_a_killed_receiver_left_is_collected_after_a_day(batch):
-    kept = send(batch, name="kept")
-    alive, lost, young = (begin_upload(batch.pk, Offer(name)) for name in ("alive", "lost", "young"))
-    folder = Path(storage.storages["default"].location) / "raw" / str(batch.pk)
-    for upload in (alive, lost, young):
-        (folder / f"{upload.pk}.part").write_bytes(b"half")
-    day_ago = timezone.now() - timedelta(hours=25)
-    Upload.objects.exclude(pk=young.pk).update(created_at=day_ago)
-    Upload.objects.filter(pk__in=[lost.pk, young.pk]).update(lease_until=day_ago)
-
-    assert uploads.collect(timedelta(days=1)) == 1
-    assert set(objects()) == {kept.storage_key, f"{alive.storage_key}.part", f"{young.storage_key}.part"}
-    assert set(Upload.objects.values_list("name", flat=True)) == {"kept", "alive", "young"}
-    assert uploads.collect(timedelta(days=1)) == 0
-
-
-def test_an_error_that_comes_after_the_commit_takes_no_stored_bytes(batch, monkeypatch):
-    def commits_and_fails(*args, **kwargs):
-        add_file(*args, **kwargs)
-        raise OperationalError("the connection was lost while the commit was answered")
-
-    monkeypatch.setattr("batches.intake.add_file", commits_and_fails)
-    with pytest.raises(OperationalError):
-        send(batch)
-    file = File.objects.get(batch=batch)
-    assert objects() == [file.storage_key]
-    assert storage.read_bytes(file.storage_key, 100) == b"content"
-
-
-def test_a_sender_that_is_back_after_its_upload_was_collected_makes_no_file(batch):
-    upload = begin_upload(batch.pk, Offer("late"))
-    day_ago = timezone.now() - timedelta(hours=25)
-    Upload.objects.filter(pk=upload.pk).update(created_at=day_ago, lease_until=day_ago)
-
-    def delete(key):
-        with pytest.raises(UploadLost):
-            add_file(upload, Received(7, sha256(b"content")), once=True, actor=ACTOR)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(storage, "delete", delete)
-        assert uploads.collect(timedelta(days=1)) == 1
-    assert not File.objects.filter(batch=batch).exists()
 
 
 # -- complete ----------------------------------------------------------------------------------------------------------
