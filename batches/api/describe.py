@@ -24,12 +24,12 @@ MEANINGS = {
     415: "another media type or encoding than is read",
     422: "a value that is not allowed",
     423: "another request is sending to this upload",
-    429: "more than this vehicle may send or ask for now",
+    429: "more than this vehicle may send or ask for now, or too many refused tokens: wait for Retry-After",
     460: "not the announced checksum",
     503: "storage or database unavailable: send again later",
     507: "no room left: send again later",
 }
-EVERYWHERE = (401, 403, 503)
+EVERYWHERE = (401, 403, 429, 503)
 
 
 def problems(*statuses: int) -> dict[Any, Any]:

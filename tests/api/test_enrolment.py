@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from batches.models import Batch
+from common.clock import EPOCH
 from events.models import Event
 from files.models import Upload
 from tests import factories
@@ -233,18 +234,30 @@ def test_a_vehicle_that_is_not_active_is_refused(vehicle, state):
     refused(caller.get(API), 401, "not_authenticated")
 
 
+def writing(batch: Batch, **fields: Any) -> Upload:
+    """An upload that somebody is sending."""
+    fields = {
+        "name": "x",
+        "storage_key": str(uuid.uuid4()),
+        "generation": 7,
+        "lease_until": timezone.now() + timedelta(seconds=5),
+        **fields,
+    }
+    return Upload.objects.create(batch=batch, **fields)
+
+
 @pytest.mark.parametrize("how", ["revoked", "retired"])
 def test_losing_the_right_evicts_the_writers_of_this_vehicle_only(vehicle, how):
     mine, other = factories.batch(vehicle), factories.batch()
-    rows = {batch: Upload.objects.create(batch=batch, name="x", storage_key=str(uuid.uuid4()), generation=7) for batch in (mine, other)}
-    ended = Upload.objects.create(batch=mine, name="y", storage_key="y", generation=7, state="finished")
+    rows = {batch: writing(batch) for batch in (mine, other)}
+    ended, nobody = writing(mine, state="finished"), writing(mine, lease_until=EPOCH)
     text = factories.token(vehicle)
     if how == "revoked":
         revoke_token(find_token(text), actor="user:ops")
     else:
         enrolment.retire(vehicle.pk, actor="user:ops")
     generations = {upload.pk: upload.generation for upload in Upload.objects.all()}
-    assert generations == {rows[mine].pk: 8, rows[other].pk: 7, ended.pk: 7}
+    assert generations == {rows[mine].pk: 8, rows[other].pk: 7, ended.pk: 7, nobody.pk: 7}
     assert Upload.objects.get(pk=rows[mine].pk).state == "open"
 
 
