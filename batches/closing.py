@@ -99,7 +99,9 @@ def _add_uploads(differences: Differences, batch: Batch) -> bool:
     No upload is passed over, whatever the manifest says: a vehicle that will not send one ends it.
     """
     rows = uploads.coming(batch.pk).annotate(live=Q(lease_until__gt=Now())).order_by("name")
-    unsent, spoilt, all_live = [], [], True
+    unsent: list[str] = []
+    spoilt: list[str] = []
+    all_live = True
     for name, state, offset, declared, error, live in rows.values_list("name", "state", "offset", "declared", "error_code", "live"):
         if state == UploadState.VERIFYING:
             differences.verifying.append(name)

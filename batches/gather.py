@@ -16,8 +16,10 @@ from events.models import EventType
 from events.record import record
 from files import merge, results, storage
 from files.models import File
+from files.result_files import Json
 
 RESULT_VERSION = 1
+COPIES_LISTED = 100
 
 
 def gather_batch(batch_id: UUID) -> None:
@@ -32,7 +34,8 @@ def gather(batch_id: UUID, fence: int) -> None:
         if batch is None:
             return
         advance(batch, "begin_aggregating")
-    statistics = merge.merge(results.file_results(batch))
+    found = results.file_results(batch)
+    statistics = {**merge.merge(found), **copies(found)}
     result_key = f"results/batches/{batch_id}/{fence}"
     storage.write_bytes(f"{result_key}/statistics.json", json.dumps(statistics, allow_nan=False).encode())
     with transaction.atomic():
@@ -50,6 +53,12 @@ def gather(batch_id: UUID, fence: int) -> None:
             {"version": RESULT_VERSION, "total_files": batch.total_files, "chart_files": [f"{result_key}/statistics.json"]},
         )
         enqueue("diagnose", batch.pk)
+
+
+def copies(found: results.Results) -> Json:
+    """The files that were left out because another one of the batch has the same bytes, and how many there are."""
+    named = [{"name": name, "same_as": original} for name, original in found.copies[:COPIES_LISTED]]
+    return {"copies": named, "copy_count": len(found.copies)}
 
 
 def advance(batch: Batch, step: str) -> None:

@@ -111,7 +111,15 @@ def supersede(files: Iterable[File]) -> None:
     """A file is processed once: each gets a successor, and a late result of the old one meets a raised fence."""
     old = list(files)
     new = [
-        File(batch_id=file.batch_id, name=file.name, kind=file.kind, size=file.size, sha256=file.sha256, storage_key=file.storage_key)
+        File(
+            batch_id=file.batch_id,
+            name=file.name,
+            kind=file.kind,
+            size=file.size,
+            sha256=file.sha256,
+            storage_key=file.storage_key,
+            duplicate_of_id=file.duplicate_of_id,
+        )
         for file in old
     ]
     File.objects.bulk_create(new, batch_size=BULK_ROWS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -157,7 +157,11 @@ class FileResult:
 
 
 class Results(list[FileResult]):
-    """The results of one batch, ordered by recorded time."""
+    """The results of one batch, ordered by recorded time; `copies` are the names of files left out, each with that of its original."""
+
+    def __init__(self, results: Iterable[FileResult] = ()) -> None:
+        super().__init__(results)
+        self.copies: list[tuple[str, str]] = []
 
     @cached_property
     def names(self) -> dict[Identity, str]:

@@ -48,17 +48,37 @@ def _parts(result_key: str) -> list[StreamPart]:
 
 
 def file_results(batch: Batch) -> Results:
-    """The current readable files of a batch, ordered by first recorded time, then name. One query; results are read when asked for."""
-    rows = list(File.objects.readable().filter(batch_id=batch.pk).values_list("pk", "name", "result_key", "facts"))
+    """The current readable files of a batch, ordered by first recorded time, then name. One query; results are read when asked for.
+
+    Of files with the same bytes the first one counts; the others are named in `copies`.
+    """
+    found = Results()
+    rows = _without_copies(batch, found.copies)
     times = {pk: _ends(facts) for pk, _, _, facts in rows}
     messages = {pk: sum((facts.get("message_levels") or {}).values()) for pk, _, _, facts in rows}
     rows.sort(key=lambda row: (FAR if times[row[0]][0] is None else times[row[0]][0], row[1], row[0]))
-    found = Results()
     for order, (pk, name, result_key, _) in enumerate(rows):
         result = StoredResult(str(pk), name, order, partial(_open, result_key), *times[pk], messages[pk])
         result.result_key = result_key
         found.append(result)
     return found
+
+
+def _without_copies(batch: Batch, copies: list[tuple[str, str]]) -> list[Any]:
+    """Key, name, result key and facts of the files that count; (name, name of the first one) of the others go to `copies`."""
+    fields = ("pk", "name", "result_key", "facts", "sha256", "format", "duplicate_of")
+    rows = list(File.objects.readable().filter(batch_id=batch.pk).order_by("created_at", "pk").values_list(*fields))
+    # A file that came first may have been tried again since, and is younger now: it has no link.
+    rows.sort(key=lambda row: row[6] is not None)
+    first: dict[tuple[str, str], str] = {}
+    kept = []
+    for pk, name, result_key, facts, sha256, file_format, duplicate_of in rows:
+        if duplicate_of is not None and (sha256, file_format) in first:
+            copies.append((name, first[sha256, file_format]))
+            continue
+        first.setdefault((sha256, file_format), name)
+        kept.append((pk, name, result_key, facts))
+    return kept
 
 
 def batch_result(batch: Batch) -> dict[str, Any] | None:

@@ -218,6 +218,9 @@ def doubts(batch: Batch, cut: int, statistics: dict[str, Any] | None) -> list[Do
     found += [Doubt("warning", clock_words(flag), CLOCK_SENTENCES.get(flag, "The clock cannot be trusted.")) for flag in batch.clock_flags]
     if statistics is None:
         return found
+    if copies := statistics.get("copy_count") or 0:
+        were = "file has" if copies == 1 else "files have"
+        found.append(Doubt("info", "copies", f"{display.count(copies)} {were} the same bytes as another one of the batch and count once."))
     coverage, frames = statistics.get("coverage") or {}, statistics.get("frames") or {}
     unknown, known = coverage.get("frames_unknown") or 0, coverage.get("frames_known") or 0
     if unknown:

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from batches import claims, gather, retrigger
+from batches.closing import complete_batch
 from batches.models import Batch
 from batches.parse import parse_file
+from batches.receiving import Offer, take_file
 from batches.scatter import scatter_batch
 from events.models import Event
 from files import merge, results, storage
@@ -89,3 +91,60 @@ def test_results_of_an_earlier_version_are_told_as_such_and_parsed_again(scatter
     retrigger.reprocess(batch.pk, actor="ops", seen_fence=batch.fence)
     drain()
     assert Batch.objects.get(pk=batch.pk).state == "completed"
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+
+def sent(contents: dict[str, bytes]) -> Batch:
+    """A batch whose files came by the API's own way, gathered."""
+    batch = factories.batch()
+    for name, content in contents.items():
+        take_file(batch.pk, Offer(name, size=len(content)), [content], actor="test")
+    complete_batch(batch.pk, None, actor="test")
+    drain()
+    batch.refresh_from_db()
+    return batch
+
+
+def test_a_copy_within_the_batch_is_parsed_but_counts_once():
+    batch = sent({"b.log": factories.CANDUMP, "a.log": factories.CANDUMP, "c.log": SECOND, "d.log": factories.CANDUMP})
+    assert batch.state == "completed"
+    assert (batch.total_files, batch.processed_files) == (4, 4)
+    statistics = results.batch_result(batch)
+    assert [file["name"] for file in statistics["files"]] == ["b.log", "c.log"]
+    assert statistics["frames"]["total"] == 1800
+    assert statistics["copies"] == [{"name": "a.log", "same_as": "b.log"}, {"name": "d.log", "same_as": "b.log"}]
+    assert statistics["copy_count"] == 2
+    assert all(file.result_key for file in File.objects.filter(batch=batch))
+
+
+def test_a_copy_of_another_batches_file_counts():
+    sent({"a.log": factories.CANDUMP})
+    vehicle = Batch.objects.get().vehicle
+    batch = factories.batch(vehicle)
+    for name in ("x.log", "y.log"):
+        take_file(batch.pk, Offer(name, size=len(factories.CANDUMP)), [factories.CANDUMP], actor="test")
+    assert File.objects.filter(batch=batch, duplicate_of__isnull=False).count() == 2
+    complete_batch(batch.pk, None, actor="test")
+    drain()
+    batch.refresh_from_db()
+    statistics = results.batch_result(batch)
+    assert [file["name"] for file in statistics["files"]] == ["x.log"]
+    assert statistics["copies"] == [{"name": "y.log", "same_as": "x.log"}]
+
+
+def test_the_copy_counts_when_the_first_one_has_no_result():
+    batch = sent({"a.log": factories.CANDUMP, "b.log": factories.CANDUMP})
+    File.objects.filter(batch=batch, name="a.log").update(state="failed", error_class="crash", error_code="crash")
+    assert [result.name for result in results.file_results(batch)] == ["b.log"]
+
+
+def test_after_a_retry_a_copy_is_still_one():
+    batch = sent({"a.log": factories.CANDUMP, "b.log": factories.CANDUMP})
+    retrigger.reprocess(batch.pk, actor="user:x", seen_fence=batch.fence)
+    drain()
+    batch.refresh_from_db()
+    statistics = results.batch_result(batch)
+    assert [file["name"] for file in statistics["files"]] == ["a.log"]
+    assert statistics["copy_count"] == 1
