@@ -167,7 +167,7 @@ def test_an_abandoned_batch_is_sent_as_another_one(car: Vehicle) -> None:
 
 
 def test_a_road_with_cuts_costs_little_more_than_the_file(car: Vehicle) -> None:
-    expected = fill(car, {"drive/a.blf": 4 * MIB, "drive/b.log": 60_000})
+    expected = fill(car, {"drive/a.blf": 5 * MIB})
     chance = random.Random(3)
     ends = [End.RESET, End.CLOSE, End.LOSE_ANSWER, End.RESET, End.CLOSE, End.LOSE_ANSWER, End.FREEZE]
     faults = [Fault(end, chance.randrange(1, 700_000)) for end in ends]
@@ -176,7 +176,7 @@ def test_a_road_with_cuts_costs_little_more_than_the_file(car: Vehicle) -> None:
         told = Told()
         assert car.send(told, stall_timeout=1.0, answer_timeout=6.0, slice=MIB) == Exit.OK
         assert len(road.happened) == len(faults)
-        assert road.sent <= 4 * MIB + 60_000 + len(faults) * MIB
+        assert road.sent <= 5 * MIB + len(faults) * MIB
     assert car.stored() == expected
 
 
@@ -185,9 +185,8 @@ def test_lost_answers_to_opening_and_complete_are_asked_for_again(car: Vehicle, 
     expected = fill(car, {"drive/a.blf": 10_000})
     with Proxy(car.url, [Fault(End.LOSE_ANSWER, method=method)]) as road:
         car.url = road.url
-        told = Told()
-        assert car.send(told) == Exit.OK
-        assert len(told.named("try_later")) == 1
+        assert car.send() == Exit.OK
+        assert len(road.happened) == 1
     assert car.stored() == expected
     assert len(car.batches()) == 1
 
@@ -204,32 +203,26 @@ def test_a_server_that_is_killed_and_comes_back_gets_the_rest(car: Vehicle, live
         return Process("web", [*command, "--no-control-socket"], log=tmp_path / "web.log", env=environment(storage))
 
     servers = [serve()]
-    direct, car.url = car.url, f"http://127.0.0.1:{port}"
+    car.url = f"http://127.0.0.1:{port}"
     try:
         process = car.start("--once", slice="256K", bandwidth="1M")
-        for kept in (1, 1_300_000):
-            until(lambda kept=kept: _arrived(car, direct) >= kept)
-            os.killpg(servers[-1].pid, signal.SIGKILL)
-            servers[-1].stop(time.monotonic() + 1)
-            servers.append(serve())
+        until(lambda: _arrived(car) > 500_000)
+        os.killpg(servers[-1].pid, signal.SIGKILL)
+        servers[-1].stop(time.monotonic() + 1)
+        servers.append(serve())
         assert process.wait(60) == Exit.OK
     finally:
         stop_all(servers)
-    car.url = direct
     assert car.stored() == expected
     assert len(car.batches()) == 1
 
 
-def _arrived(car: Vehicle, url: str) -> int:
-    listed = requests.get(f"{url}/api/v1/batches", headers={"Authorization": f"Bearer {car.token}"}, timeout=30).json()["results"]
-    if not listed:
-        return 0
-    batch = requests.get(f"{url}/api/v1/batches/{listed[0]['id']}", headers={"Authorization": f"Bearer {car.token}"}, timeout=30).json()
-    return sum(file["size"] for file in batch["files"]) + sum(upload["offset"] for upload in batch["uploads"])
+def _arrived(car: Vehicle) -> int:
+    return sum(entry.get("offset", entry["size"]) for batch in car.batches() for entry in [*batch["files"], *batch["uploads"]])
 
 
 def test_it_watches_until_it_is_told_to_stop_and_the_next_one_goes_on(car: Vehicle) -> None:
-    process = car.start()
+    process = car.start(session_gap=0)
     try:
         car.record("a.log", noise(1000, 1))
         until(lambda: not (car.spool / "a.log").exists())

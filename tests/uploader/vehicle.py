@@ -51,7 +51,8 @@ class Vehicle:
     """Its folders, and how it reaches the server at `url`."""
 
     def __init__(self, folder: Path, url: str, token: str) -> None:
-        self.spool, self.state, self.url = folder / "spool", folder / "state", url
+        self.spool, self.state = folder / "spool", folder / "state"
+        self.url = self.server = url  # which way it goes, and where a test can ask without that
         self.spool.mkdir(parents=True)
         self.token = token
         self.token_file = folder / "token"
@@ -104,7 +105,7 @@ class Vehicle:
 
     def get(self, path: str) -> Any:
         """What the API answers the vehicle."""
-        answer = requests.get(self.url + path, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+        answer = requests.get(self.server + path, headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

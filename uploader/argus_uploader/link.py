@@ -202,6 +202,8 @@ class Link:
     def _answer(self, connection: http.client.HTTPConnection, *, last: bool) -> Answer:
         response = connection.getresponse()
         content = response.read(LARGEST_ANSWER)
+        if response.length:
+            raise http.client.IncompleteRead(content, response.length)
         answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
         if last or response.will_close:
             self.close()
