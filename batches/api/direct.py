@@ -29,7 +29,9 @@ class NewDirectUpload(StrictSerializer):
     name = serializers.CharField(max_length=255, trim_whitespace=False)
     size = serializers.IntegerField(min_value=0, max_value=LARGEST)
     sha256 = serializers.RegexField(r"^[0-9a-fA-F]{64}$")
-    kind = serializers.RegexField(KIND.pattern, required=False, help_text="what the file is, up to 32 letters, digits, '.', '_' or '-'")
+    kind = serializers.RegexField(
+        rf"^{KIND.pattern}$", required=False, help_text="what the file is, up to 32 letters, digits, '.', '_' or '-'"
+    )
     part_size = serializers.IntegerField(
         min_value=SMALLEST_PART, max_value=LARGEST_PART, required=False, help_text="bytes of each part; very large files get larger ones"
     )

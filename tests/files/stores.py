@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import boto3
 import requests
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 
 BUCKET = "bucket"
 KEY, SECRET = "access", "a secret key"
@@ -30,6 +32,12 @@ PART = 5 << 20  # what S3 allows at least; small, so that tests reach several pa
 
 SERVERS = ["rclone", "moto"]
 """rclone checks signatures, their expiry and Content-MD5; moto heeds If-None-Match and the least size of a part."""
+
+
+# A client is made for each test, and each reads four megabytes of descriptions: once is enough.
+_read = JSONFileLoader.load_file
+_described = cache(lambda path: _read(JSONFileLoader(), path))
+JSONFileLoader.load_file = lambda self, path: _described(path)  # type: ignore[method-assign]
 
 
 # -- servers -------------------------------------------------------------------------------------------------------------
@@ -48,10 +56,11 @@ class Server:
         return client(self.url)
 
 
-def client(url: str, secret: str = SECRET) -> Any:
-    """A client with the settings of the product."""
+@cache
+def client(url: str) -> Any:
+    """A client with the settings of the product, for what tests do behind its back."""
     config = _config(attempts=1)
-    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=secret, config=config)
+    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET, config=config)
 
 
 @contextmanager
