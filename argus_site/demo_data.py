@@ -1,4 +1,4 @@
-"""What the demo fleet needs before it can upload: people, vehicles with tokens, the signal database and its limits."""
+"""What the demo fleet needs before it can upload: people, vehicles with tokens, one that waits, the signal database and its limits."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from django.contrib.auth.models import Group, User
 
 from demo.fleet import VEHICLES
 from diagnosis.models import FindingSeverity, SignalLimit
+from vehicles.enrolment import Announcement, enrol
+from vehicles.enrolment_tokens import make_enrolment_token
 from vehicles.models import VEHICLE_SCOPES, Fleet, Platform, SignalDatabase, Vehicle
 from vehicles.signal_databases import add_signal_database
 from vehicles.tokens import find_token, make_token, revoke_token
 
 ACTOR = "argus:demo"
 DBC = Path(__file__).resolve().parent.parent / "demo" / "argus_demo.dbc"
+NEWCOMER = Announcement("1A9AD6SH3SA078059", name="Sparrow", software={"gateway": "2.4.1"}, address="192.0.2.31")
 PEOPLE = {"support": False, "ops": False, "admin": True}
 LIMITS = [
     (
@@ -73,8 +76,17 @@ def vehicles(path: Path) -> Path:
             signal=signal,
             defaults={"low": low, "high": high, "duration_s": duration, "severity": severity, "action": action},
         )
+    newcomer(fleet)
     write_private(path, tokens)
     return path
+
+
+def newcomer(fleet: Fleet) -> None:
+    """A vehicle that has announced itself and waits for a decision; once, whatever became of it."""
+    if not Vehicle.objects.filter(vin=NEWCOMER.vin).exists():
+        platform = Platform.objects.order_by("name").first()
+        token, _ = make_enrolment_token("Demo workshop", fleet=fleet, platform=platform, actor=ACTOR)
+        enrol(token, NEWCOMER)
 
 
 def write_private(path: Path, content: dict[str, str]) -> None:

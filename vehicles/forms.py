@@ -154,7 +154,7 @@ class EnrolmentTokenForm(forms.Form):
         required=False,
         label="Ends (UTC)",
         help_text="After that nobody can come with it; empty for never",
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "class": "vTextField"}),
     )
     max_uses = forms.IntegerField(
         required=False, min_value=1, max_value=1_000_000, label="At most", help_text="vehicles; empty for any number"

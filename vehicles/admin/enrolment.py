@@ -37,6 +37,7 @@ class EnrolmentTokenAdmin(BoundedLookups):
     readonly_fields = ("key_column", "state_column", "uses_column", "made", "used")
     change_form_template = "admin/vehicles/enrolmenttoken/page.html"
     change_list_template = "admin/vehicles/enrolmenttoken/change_list.html"
+    empty_value_display = NOTHING
     actions = None
 
     def has_delete_permission(self, request: HttpRequest, obj: EnrolmentToken | None = None) -> bool:
@@ -151,6 +152,7 @@ class PreapprovalAdmin(BoundedLookups):
     search_help_text = "Part of a VIN or name"
     show_full_result_count = False
     fields = ("vin", "name", "fleet", "platform")
+    empty_value_display = NOTHING
     change_list_template = "admin/vehicles/preapproval/change_list.html"
 
     @admin.display(description="Name", ordering="name")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
@@ -145,6 +146,11 @@ class VehicleAdmin(BoundedLookups):
     change_form_template = "admin/vehicles/vehicle/page.html"
     change_list_template = "admin/vehicles/vehicle/change_list.html"
     actions = ("accept_vehicles", "reject_vehicles", "retire_vehicles", "restore_vehicles")
+
+    def get_fields(self, request: HttpRequest, obj: Vehicle | None = None) -> Any:
+        """The certificate only where a proxy checks them, or where one is set."""
+        shown = bool(settings.ARGUS_MTLS_HEADER) or (obj is not None and obj.certificate_sha256 is not None)
+        return [name for name in self.fields or () if shown or name != "certificate_sha256"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Vehicle]:
         """With whether an enrolment waits."""
