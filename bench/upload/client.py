@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from dataclasses import dataclass
 
@@ -58,8 +57,12 @@ class Link:
         headers = {
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head.decode().split("\r\n")[1:])
         }
-        length = re.search(rb"content-length: (\d+)", head.lower())
-        size = int(length[1]) if length and method != "HEAD" else 0
+        if "transfer-encoding" in headers:
+            while not body.endswith(b"0\r\n\r\n"):
+                body += self._socket.recv(65536)
+            self._held = b""
+            return Answer(status, headers, body)
+        size = int(headers.get("content-length", 0)) if method != "HEAD" else 0
         while len(body) < size:
             body += self._socket.recv(65536)
         self._held = body[size:]

@@ -33,15 +33,13 @@ class Served:
         """Seconds of CPU time of all its processes."""
         return sum(sum(map(int, _stat(pid)[11:15])) for pid in self._processes()) / TICKS
 
-    def rss(self, *, peak: bool = False) -> float:
-        """Resident MB of all its processes: now, or the sum of the highest of each."""
-        name = "VmHWM:" if peak else "VmRSS:"
-        total = 0
-        for pid in self._processes():
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith(name):
-                    total += int(line.split()[1])
-        return total * 1024 / 1e6
+    def memory(self) -> float:
+        """Resident MB of all its processes; what they share counts once."""
+        return sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in self._processes()) * 1024 / 1e6
+
+    def peak(self) -> float:
+        """The most resident MB that the largest of its processes has had."""
+        return max(_kilobytes(f"/proc/{pid}/status", "VmHWM:") for pid in self._processes()) * 1024 / 1e6
 
     def clean(self) -> None:
         """Remove what was stored, and let the disk come to rest."""
@@ -64,6 +62,10 @@ def _alive(path: Path) -> bool:
         return bool((path / "stat").read_text())
     except OSError:
         return False
+
+
+def _kilobytes(path: str, name: str) -> int:
+    return next(int(line.split()[1]) for line in Path(path).read_text().splitlines() if line.startswith(name))
 
 
 def _stat(pid: int) -> list[str]:

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from common.errors import UploadBusy, UploadLost
 from common.failpoints import reach
+from files.storage import writeback
 from files.storage.errors import typed
 from files.storage.part import Bytes
 
@@ -21,6 +22,7 @@ PART = ".part"
 READ_BYTES = 1 << 20
 LOCK_SECONDS = 1.0
 LOCK_POLL_SECONDS = 0.02
+WRITEBACK_BYTES = 4 << 20  # how much the disk is given at a time: it writes while the next bytes come
 RESERVE_CHECK_BYTES = 64 << 20  # how often a growing file looks at the room that is left
 
 
@@ -36,7 +38,7 @@ class LocalPart:
         self._look_again = RESERVE_CHECK_BYTES
         with typed(target.name):
             self._file = self._opened()
-            self.size = self._synced = os.fstat(self._file).st_size
+            self.size = self._synced = self._begun = os.fstat(self._file).st_size
             try:
                 if not self.published:
                     need_room(target.parent, max(0, expected - self.size))
@@ -98,6 +100,9 @@ class LocalPart:
                 written = os.write(self._file, view)
                 self.size += written
                 view = view[written:]
+        if self.size - self._begun >= WRITEBACK_BYTES:
+            writeback.begin(self._file, self._begun, self.size - self._begun)
+            self._begun = self.size
 
     def sync(self) -> None:
         with typed(self.target.name):
@@ -117,7 +122,7 @@ class LocalPart:
         with typed(self.target.name):
             os.ftruncate(self._file, size)
             os.fdatasync(self._file)
-            self.size = self._synced = size
+            self.size = self._synced = self._begun = size
 
     def discard(self) -> None:
         with typed(self.target.name):
@@ -127,7 +132,7 @@ class LocalPart:
                 self.published = False
                 self._file = self._opened()
             os.ftruncate(self._file, 0)
-            self.size = self._synced = 0
+            self.size = self._synced = self._begun = 0
 
     def read(self) -> Iterator[memoryview]:
         buffer = bytearray(READ_BYTES)
