@@ -16,6 +16,7 @@ MEANINGS = {
     401: "no valid token",
     403: "the token or login lacks the right",
     404: "no such object, or not yours",
+    408: "the bytes came too slowly: connect again and go on",
     409: "not in this state, or in conflict with what is stored",
     410: "it was, and is no more",
     411: "no Content-Length",
@@ -89,5 +90,5 @@ TUS_PATCH = [
     TUS_LENGTH,
     TUS_CHECKSUM,
 ]
-TUS_CREATION_PROBLEMS = problems(400, 404, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460, 507)
-TUS_PATCH_PROBLEMS = problems(400, 404, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460, 507)
+TUS_CREATION_PROBLEMS = problems(400, 404, 408, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460, 507)
+TUS_PATCH_PROBLEMS = problems(400, 404, 408, 409, 410, 411, 412, 413, 415, 422, 423, 429, 460, 507)

@@ -30,7 +30,7 @@ class FileByForm(BatchView):
         summary="Send a file as a multipart form",
         request=describe.FORM,
         parameters=[describe.KIND],
-        responses={201: FileShape, **describe.problems(400, 404, 409, 410, 411, 413, 415, 422, 423, 429, 507)},
+        responses={201: FileShape, **describe.problems(400, 404, 408, 409, 410, 411, 413, 415, 422, 423, 429, 507)},
     )
     @limits.one_upload
     def post(self, request: Request, batch_id: UUID) -> Response:
@@ -53,7 +53,7 @@ class FileByName(BatchView):
         summary="Send a file as the body of the request",
         request=describe.BYTES,
         parameters=describe.DIGESTS,
-        responses={200: FileShape, 201: FileShape, **describe.problems(404, 409, 410, 411, 413, 415, 422, 423, 429, 507)},
+        responses={200: FileShape, 201: FileShape, **describe.problems(404, 408, 409, 410, 411, 413, 415, 422, 423, 429, 507)},
     )
     @limits.one_upload
     def put(self, request: Request, batch_id: UUID, name: str) -> Response:
