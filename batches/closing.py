@@ -18,7 +18,7 @@ from batches.manifest import Differences, Entry, compare
 from batches.models import Batch, BatchState
 from batches.transitions import find_locked, locked, move
 from common.clock import from_now
-from common.errors import BatchEmpty, FilesPending, WrongState
+from common.errors import BatchEmpty, FilesPending, NotFound, WrongState
 from common.pipeline import enqueue
 from events.models import EventType
 from events.record import ARGUS, record
@@ -128,6 +128,26 @@ def _less(names: list[str], *others: list[str]) -> list[str]:
         else:
             left.append(name)
     return left
+
+
+# -- end one upload ----------------------------------------------------------------------------------------------------
+
+
+def end_upload(batch_id: UUID, upload_id: UUID, *, actor: str, reason: str = "") -> None:
+    """Somebody of the operator ends an upload that will not come: its bytes are removed, and the vehicle is told by 410.
+
+    Raises NotFound, WrongState when it has ended already.
+    """
+    with transaction.atomic():
+        batch = locked(batch_id)
+        upload = Upload.objects.filter(pk=upload_id, batch=batch).first()
+        if upload is None:
+            raise NotFound
+        if not uploads.end(uploads.coming(batch_id).filter(pk=upload_id)):
+            raise WrongState(f"The upload is {upload.state}.", state=str(upload.state))
+        told = {"upload_id": str(upload_id), "name": upload.name, "size": upload.declared_size, "offset": upload.offset, "reason": reason}
+        record(batch, EventType.UPLOAD_ENDED, told, actor=actor)
+    uploads.discard(upload)
 
 
 # -- abandon -----------------------------------------------------------------------------------------------------------

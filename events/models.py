@@ -14,6 +14,7 @@ class EventType(models.TextChoices):
     BATCH_CREATED = "BatchCreated"
     STATUS_CHANGED = "StatusChanged"
     FILE_ADDED = "FileAdded"
+    UPLOAD_ENDED = "UploadEnded"
     FILE_PARSED = "FileParsed"
     FILE_FAILED = "FileFailed"
     FILE_RELEASED = "FileReleased"

@@ -134,7 +134,7 @@ class FileAdmin(RecordAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
-            file = File.objects.select_related("batch__vehicle", "superseded_by").filter(pk=UUID(object_id)).first()
+            file = File.objects.select_related("batch__vehicle", "superseded_by", "duplicate_of").filter(pk=UUID(object_id)).first()
         except ValueError:
             file = None
         if file is None:

@@ -19,10 +19,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
-from batches import notes
+from batches import closing, notes
 from batches.admin import actions, filters, plots, queries
 from batches.admin import log as log_page
 from batches.admin.actions import Action
+from batches.admin.arriving import arrival, arriving
 from batches.admin.page import head, page
 from batches.admin.report import clock_words
 from batches.admin.stages import severity_pill, stage_bar, state_pill
@@ -206,6 +207,7 @@ class BatchAdmin(BoundedLookups):
             ("<uuid:batch_id>/plot.svg", self.picture_view, "picture"),
             ("<uuid:batch_id>/note/", self.note_view, "note"),
             ("<uuid:batch_id>/act/<slug:name>/", self.act_view, "act"),
+            ("<uuid:batch_id>/upload/<uuid:upload_id>/end/", self.end_upload_view, "end_upload"),
         )
         return [
             path(route, self.admin_site.admin_view(view), name=f"batches_batch_{name}") for route, view, name in own
@@ -237,7 +239,8 @@ class BatchAdmin(BoundedLookups):
     def _progress(self, request: HttpRequest, batch_id: UUID) -> HttpResponse:
         batch = self._seen(request, batch_id)
         html = render_to_string("admin/batches/batch/progress.html", head(batch), request)
-        return JsonResponse({"state": batch.state, "fence": batch.fence, "ended": batch.state in ENDED, "html": html})
+        coming = render_to_string("admin/batches/batch/arriving.html", {"batch": batch, **arriving(batch, request.user)}, request)
+        return JsonResponse({"state": batch.state, "fence": batch.fence, "ended": batch.state in ENDED, "html": html, "arriving": coming})
 
     def log_view(self, request: HttpRequest, batch_id: UUID) -> HttpResponse:
         """The log messages, searched."""
@@ -274,6 +277,31 @@ class BatchAdmin(BoundedLookups):
         except ArgusError as error:
             messages.error(request, error.detail)
         return HttpResponseRedirect(reverse("admin:batches_batch_change", args=[batch_id]) + "#notes")
+
+    def end_upload_view(self, request: HttpRequest, batch_id: UUID, upload_id: UUID) -> HttpResponse:
+        """Asks, and on POST ends an upload that will not come."""
+        batch = self._seen(request, batch_id)
+        if not request.user.has_perm(actions.CANCEL):
+            raise PermissionDenied
+        if request.method == "POST":
+            reason = request.POST.get("reason", "")[:LONGEST_REASON]
+            try:
+                closing.end_upload(batch_id, upload_id, actor=user_actor(request.user), reason=reason)
+                messages.success(request, "The upload is ended.")
+            except ArgusError as error:
+                messages.error(request, error.advice)
+            return HttpResponseRedirect(reverse("admin:batches_batch_change", args=[batch_id]))
+        upload = queries.arriving_one(batch, upload_id)
+        if upload is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "End upload",
+            "row": arrival(upload),
+            "opts": self.opts,
+            **head(batch),
+        }
+        return TemplateResponse(request, "admin/batches/batch/end_upload.html", context)
 
     def act_view(self, request: HttpRequest, batch_id: UUID, name: str) -> HttpResponse:
         """Do what a button says, after its question was answered."""

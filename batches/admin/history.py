@@ -68,6 +68,10 @@ def _because(payload: dict[str, Any]) -> str:
     return f": {payload['reason']}" if payload.get("reason") else ""
 
 
+def _again(payload: dict[str, Any]) -> str:
+    return f", a copy of a file that came before ({payload['duplicate_why']})" if payload.get("duplicate_of") else ""
+
+
 def _retry(payload: dict[str, Any], name: str) -> str:
     files = f" ({count(payload['file_count'])} files)" if payload.get("file_count") else ""
     return f"Asked to {WHAT.get(str(payload['what']), str(payload['what']))}{files}{_because(payload)}"
@@ -78,7 +82,8 @@ SENTENCES: dict[EventType, Callable[[dict[str, Any], str], str]] = {
     EventType.BATCH_OPENED: lambda payload, name: "The batch was opened",
     EventType.BATCH_CREATED: lambda payload, name: "The vehicle said that everything has arrived",
     EventType.STATUS_CHANGED: lambda payload, name: f"{payload['old_status']} → {payload['new_status']}{_because(payload)}",
-    EventType.FILE_ADDED: lambda payload, name: f"{payload.get('name') or name} arrived",
+    EventType.FILE_ADDED: lambda payload, name: f"{payload.get('name') or name} arrived{_again(payload)}",
+    EventType.UPLOAD_ENDED: lambda payload, name: f"The upload of {payload['name']} was ended{_because(payload)}",
     EventType.FILE_PARSED: lambda payload, name: f"{name} was read",
     EventType.FILE_FAILED: lambda payload, name: f"{name} could not be read: {payload['code']}",
     EventType.FILES_ADVANCED: lambda payload, name: f"{count(payload['files'])} files: {str(payload['step']).replace('_', ' ')}",

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from batches.admin import actions, plots, queries, report
 from batches.admin import log as log_page
+from batches.admin.arriving import arriving
 from batches.admin.history import history
 from batches.admin.stages import severity_pill, stages, state_pill
 from batches.models import ENDED, Batch, BatchState
@@ -68,7 +69,7 @@ def page(request: HttpRequest, batch: Batch) -> dict[str, Any]:
     return {
         **head(batch),
         "actions": actions.allowed(batch, request.user),
-        "uploads": queries.open_uploads(batch) if batch.state in {BatchState.PENDING, BatchState.UPLOADED} else [],
+        **arriving(batch, request.user),
         "files": [file_row(file) for file in files],
         "files_more": batch.total_files - len(files),
         "findings": report.finding_rows(findings, statistics),

@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import TruncDate
+from django.db.models import Case, Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce, Now, TruncDate
 from django.utils import timezone
 
 from batches.models import RUNNING, Batch, BatchState, Note, Severity
 from diagnosis.models import Finding, FindingSeverity
 from events.models import Event
-from files.models import File, FileState, Upload, UploadState
+from files.models import COMING, File, FileState, Upload
 from vehicles.models import Vehicle, VehicleState
 
 # No file may take longer than a worker's time limit: a running batch without any event for longer makes no progress.
@@ -24,6 +24,7 @@ RECENT = timedelta(days=7)
 SILENT_AFTER = timedelta(days=7)
 CHART_DAYS = 14
 FILES_SHOWN = 200
+ARRIVING_SHOWN = 50
 FINDINGS_SHOWN = 200
 EVENTS_SHOWN = 100
 NOTES_SHOWN = 100
@@ -94,7 +95,13 @@ def files_of(batch: Batch) -> list[File]:
         default=3,
         output_field=IntegerField(),
     )
-    files = list(File.objects.current().filter(batch=batch).annotate(rank=order).order_by("rank", "name", "pk")[:FILES_SHOWN])
+    files = list(
+        File.objects.current()
+        .filter(batch=batch)
+        .select_related("duplicate_of")
+        .annotate(rank=order)
+        .order_by("rank", "name", "pk")[:FILES_SHOWN]
+    )
     keys = [file.storage_key for file in files]
     tries = dict(File.objects.filter(batch=batch, storage_key__in=keys).values_list("storage_key").annotate(Count("pk")).order_by())
     for file in files:
@@ -107,9 +114,22 @@ def partial_count(batch: Batch) -> int:
     return File.objects.readable().filter(batch=batch, partial=True).count()
 
 
-def open_uploads(batch: Batch) -> list[Upload]:
-    """Bytes on their way in."""
-    return list(Upload.objects.filter(batch=batch, state=UploadState.OPEN).order_by("created_at")[:FILES_SHOWN])
+def arriving(batch: Batch) -> list[Upload]:
+    """At most ARRIVING_SHOWN files on their way, each with `live`: is somebody sending now? These come first, then what has begun."""
+    coming = Upload.objects.filter(batch=batch, state__in=COMING).annotate(live=Q(lease_until__gt=Now()))
+    return list(coming.order_by("-live", "-offset", "-priority", "created_at", "pk")[:ARRIVING_SHOWN])
+
+
+def arriving_one(batch: Batch, upload_id: UUID) -> Upload | None:
+    """One of them."""
+    return Upload.objects.filter(batch=batch, pk=upload_id, state__in=COMING).annotate(live=Q(lease_until__gt=Now())).first()
+
+
+def arriving_sums(batch: Batch) -> dict[str, int]:
+    """How many files are on their way, their bytes as far as they are known, and those that are here."""
+    coming = Upload.objects.filter(batch=batch, state__in=COMING)
+    sums = coming.aggregate(count=Count("pk"), size=Sum(Coalesce("declared_size", "offset")), offset=Sum("offset"))
+    return {name: number or 0 for name, number in sums.items()}
 
 
 def by_severity(findings: QuerySet[Finding]) -> QuerySet[Finding]:

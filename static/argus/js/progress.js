@@ -4,6 +4,7 @@
   const PERIOD = 2000;
   const SLOWEST = 30000;
   const box = document.getElementById("progress");
+  const arriving = document.getElementById("arriving");
   let wait = PERIOD;
   let timer = null;
 
@@ -30,6 +31,8 @@
       if (!answer.ok) throw new Error(answer.status);
       const news = await answer.json();
       box.innerHTML = news.html;
+      // Whoever is about to follow a link in it keeps it.
+      if (arriving && !arriving.contains(document.activeElement)) arriving.innerHTML = news.arriving;
       for (const field of document.querySelectorAll('form.act input[name="fence"]')) field.value = news.fence;
       wait = PERIOD;
       if (news.ended) {
