@@ -24,7 +24,7 @@ from demo.drive import simulate
 from demo.fleet import ASC, BLF, CANDUMP, Batch, Vehicle
 from demo.frames import Frames
 
-MANIFEST = "manifest.json"
+MANIFEST = ".manifest.json"  # hidden: it is no recording
 REFERENCE = "reference.txt"
 REFERENCE_VALID_DAYS = 7
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -17,7 +17,7 @@ class Batch:
 
     `days_ago` and `hour` (UTC) place its start before the reference day of the fleet. `cut_part` names the part (from 1) whose BLF ends
     inside a container; `garbage` adds a file that is no log; `unreadable` leaves nothing that can be read; `computer` adds what the
-    vehicle's computer has logged.
+    vehicle's computer has logged. With `broken_off` the vehicle loses power while it uploads, and goes on afterwards.
     """
 
     key: str
@@ -34,6 +34,7 @@ class Batch:
     garbage: bool = False
     unreadable: bool = False
     computer: bool = False
+    broken_off: bool = False
     clock_source: str = "gnss"
     clock_synced: bool = True
 
@@ -128,7 +129,7 @@ VEHICLES: tuple[Vehicle, ...] = (
         "J6",
         _SOFTWARE,
         (
-            Batch("damaged-file", "power cut", BLF, 6, 3, 51, 2, 17.0, cut_part=3, garbage=True),
+            Batch("damaged-file", "power cut", BLF, 6, 3, 51, 2, 17.0, cut_part=3, garbage=True, broken_off=True),
             Batch("unreadable", "power cut", BLF, 2, 1, 52, 1, 18.0, unreadable=True),
         ),
     ),

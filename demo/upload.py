@@ -1,10 +1,7 @@
-"""A vehicle's upload client for the demo fleet, with the standard library only: create, send, complete, wait for the outcome."""
+"""The demo fleet uploads as vehicles do: a spool with a folder for each batch, and the vehicle's own program to send it."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import http.client
 import json
 import queue
 import threading
@@ -14,37 +11,32 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
 
-from demo.files import WrittenBatch, WrittenFile, prepare, reference_day
+from argus_uploader import durable
+from argus_uploader.api import Api
+from argus_uploader.config import Settings
+from argus_uploader.errors import Problem, Stopped, TryLater, UploaderError
+from argus_uploader.journal import DONE, REFUSED, Item
+from argus_uploader.link import Body
+from argus_uploader.progress import Progress
+from argus_uploader.source import Source
+from argus_uploader.spool import METADATA
+from argus_uploader.transfer import Remote
+from argus_uploader.uploader import MakeTransfer, Uploader, by_tus
+
+from demo.files import WrittenBatch, prepare, reference_day
 from demo.fleet import VEHICLES, Batch, Vehicle
 
-CHUNK = 256 * 1024
 ENDED = frozenset({"completed", "failed", "abandoned", "cancelled"})
 PAGE = "/admin/batches/batch/{id}/change/"
-NOTE = "uploaded.json"
-_RETRY_STATUS = frozenset({423, 429, 503, 507})
+PATIENCE_S = 60.0
+BREAKS_OFF_AT = 0.5
 _BOUNDARY = "argus-demo-0f5c2b9ae1"
+_NOT_IN_NAMES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
 class UploadError(Exception):
-    """The server refused a request, or could not be reached: the sentence says what to do."""
-
-
-class ProblemError(UploadError):
-    """An error answer of the API (RFC 9457) with its status and stable code."""
-
-    def __init__(self, status: int, problem: dict[str, Any], retry_after_s: float | None) -> None:
-        self.status = status
-        self.code = str(problem.get("code") or http.client.responses.get(status, "error"))
-        self.retryable = status in _RETRY_STATUS or (status == 409 and problem.get("retryable") is True)
-        self.retry_after_s = retry_after_s
-        detail = str(problem.get("detail") or problem.get("title") or "")
-        named = [f"{key}: {problem[key]}" for key in ("missing", "short", "corrupt", "unexpected") if problem.get(key)]
-        action = str(problem.get("action") or "")
-        super().__init__(
-            " ".join(part for part in (f"{status} {self.code}:", detail, "; ".join(named), f"({action})" if action else "") if part)
-        )
+    """A batch did not get through: the sentence says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,163 +62,88 @@ class Outcome:
         return f"demo  {self.vehicle}  {status}  {files}  {self.seconds:.1f} s  {self.url}"
 
 
-class Client:
-    """Requests of one vehicle. `patience_s` is how long it repeats a request that is refused for now or does not get through."""
+class Form:
+    """Sends each file as the part `file` of a multipart form, as programs of the old API do: in one piece, from the beginning."""
 
-    def __init__(self, base_url: str, token: str, *, patience_s: float = 60.0, stop: threading.Event | None = None) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UploadError(f"{base_url!r} is no address of a server")
-        self.base_url = base_url.rstrip("/")
-        self._connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._host, self._port, self._prefix = parts.hostname, parts.port, parts.path.rstrip("/")
-        self._token = token
-        self._patience_s = patience_s
-        self.stop = stop or threading.Event()
+    declares = False
 
-    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Sends `body` as JSON (None: no body) and returns the JSON answer; ProblemError for an error answer, UploadError for none."""
-        if body is None:
-            return self.send(method, path, {}, lambda: iter(()))
-        content = json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        return self.send(method, path, headers, lambda: iter([content]))
+    def __init__(self, api: Api, settings: Settings, progress: Progress, checkpoint: Callable[[], None]) -> None:
+        self._api, self._progress, self._checkpoint = api, progress, checkpoint
 
-    def send(self, method: str, path: str, headers: dict[str, str], body: Callable[[], Iterator[bytes]]) -> dict[str, Any]:
-        """Streams `body()` (called anew for each try); `headers` must have its Content-Length."""
-        until = time.monotonic() + self._patience_s
-        pause = 0.5
-        while True:
-            try:
-                return self._once(method, path, headers, body())
-            except ProblemError as problem:
-                if not problem.retryable or time.monotonic() > until:
-                    raise
-                wait = pause if problem.retry_after_s is None else min(problem.retry_after_s, 30.0)
-            except (OSError, http.client.HTTPException) as error:
-                if time.monotonic() > until:
-                    raise UploadError(f"{self.base_url} does not answer: {error or type(error).__name__}") from error
-                wait = pause
-            if self.stop.wait(wait):
-                raise UploadError("stopped")
-            pause = min(pause * 2, 8.0)
+    def send(self, batch_id: str, item: Item, source: Source, remote: Remote) -> None:
+        """As `argus_uploader.transfer.Transfer` says."""
+        self._checkpoint()
+        name = item.name.translate(_NOT_IN_NAMES)
+        head = (
+            f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{_BOUNDARY}--\r\n".encode()
 
-    def _once(self, method: str, path: str, headers: dict[str, str], body: Iterator[bytes]) -> dict[str, Any]:
-        connection = self._connect(self._host, self._port, timeout=60)
-        try:
-            connection.putrequest(method, self._prefix + path)
-            sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "User-Agent": "argus-demo", **headers}
-            if method not in {"GET", "HEAD"}:
-                sent.setdefault("Content-Length", "0")
-            for name, value in sent.items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            try:
-                for chunk in body:
-                    connection.send(chunk)
-            except (BrokenPipeError, ConnectionResetError):
-                # The server has answered without wanting the rest: its answer says why.
-                return _answer(connection.getresponse())
-            return _answer(connection.getresponse())
-        finally:
-            connection.close()
+        def chunks() -> Iterator[bytes | memoryview]:
+            yield head
+            yield from source.chunks(0, item.size, self._api.link.pace.chunk)
+            yield tail
+
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+        body = Body(len(head) + item.size + len(tail), chunks(), self._progress.moved)
+        self._api.send("POST", f"/api/v1/batches/{batch_id}/files", headers, body)
 
 
-def _answer(response: http.client.HTTPResponse) -> dict[str, Any]:
-    content = response.read()
-    try:
-        answer = json.loads(content) if content else {}
-    except ValueError:
-        answer = {"detail": content[:200].decode("utf-8", "replace")}
-    if not isinstance(answer, dict):
-        answer = {"detail": str(answer)[:200]}
-    if response.status >= 400:
-        after = response.headers.get("Retry-After", "")
-        raise ProblemError(response.status, answer, float(after) if after.isdigit() else None)
-    return answer
+class Watched(Progress):
+    """Remembers why something did not get through, and loses power after `breaks_off_at` of a batch's bytes (0: never)."""
+
+    def __init__(self, breaks_off_at: float = 0.0) -> None:
+        super().__init__()
+        self._breaks_off_at = breaks_off_at
+        self.reason = ""
+
+    def event(self, event: str, **facts: Any) -> None:
+        """Keeps the last reason."""
+        self.reason = str(facts.get("reason") or self.reason)
+
+    def moved(self, count: int) -> None:
+        """Raises PowerLost at the wanted place."""
+        super().moved(count)
+        if 0 < self._breaks_off_at * self.total <= self.done:
+            raise PowerLost
 
 
-def put_file(client: Client, batch_id: str, file: WrittenFile, path: Path) -> None:
-    """Streams one file as the body of a PUT, with its digest in `Repr-Digest` (RFC 9530)."""
-    digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
-    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(file.size), "Repr-Digest": f"sha-256=:{digest}:"}
-    client.send("PUT", f"/api/v1/batches/{batch_id}/files/{quote(file.name, safe='')}", headers, lambda: _chunks(path))
+class PowerLost(Exception):
+    """What a vehicle's power cut does to the program, without ending ours."""
 
 
-def post_file(client: Client, batch_id: str, file: WrittenFile, path: Path) -> None:
-    """Streams one file as the part `file` of a multipart form."""
-    head = (
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n'
-        "Content-Type: application/octet-stream\r\n\r\n"
-    ).encode()
-    tail = f"\r\n--{_BOUNDARY}--\r\n".encode()
-    headers = {
-        "Content-Type": f"multipart/form-data; boundary={_BOUNDARY}",
-        "Content-Length": str(len(head) + file.size + len(tail)),
-    }
-
-    def body() -> Iterator[bytes]:
-        yield head
-        yield from _chunks(path)
-        yield tail
-
-    client.send("POST", f"/api/v1/batches/{batch_id}/files", headers, body)
+def spool_of(folder: Path, vehicle: Vehicle) -> Path:
+    """Where the vehicle keeps its batches."""
+    return folder / "spool" / vehicle.name.lower()
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
-
-
-class UploadNote:
-    """Remembers which batch became which id, so that a second start goes on with the same batch instead of a double."""
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NOTE
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> str | None:
-        """Returns the batch id of `key`, or None."""
-        with self._lock:
-            return self._read().get(key)
-
-    def put(self, key: str, batch_id: str) -> None:
-        """Keeps `batch_id` for `key`, on disk before this returns."""
-        with self._lock:
-            known = self._read() | {key: batch_id}
-            scratch = self._path.with_suffix(".part")
-            scratch.write_text(json.dumps(known, indent=1) + "\n")
-            scratch.replace(self._path)
-
-    def _read(self) -> dict[str, str]:
-        try:
-            known = json.loads(self._path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
-
-
-def upload_batch(client: Client, vehicle: Vehicle, batch: Batch, written: WrittenBatch, note: UploadNote, timeout_s: float) -> Outcome:
-    """Uploads one batch and waits until it has ended; goes on with a batch that `note` knows. UploadError when that is not possible."""
+def upload_batch(
+    base_url: str, token: str, vehicle: Vehicle, batch: Batch, written: WrittenBatch, stop: threading.Event, timeout_s: float
+) -> Outcome:
+    """Sends the batch, unless it was sent before, and waits until it has ended. UploadError when it does not get through."""
     begun = time.monotonic()
-    content = hashlib.sha256("".join(file.sha256 for file in written.files).encode()).hexdigest()[:16]
-    key = f"{vehicle.vin} {batch.key} {content}"
-    state = _known_batch(client, note.get(key))
-    if state is None:
-        state = client.call("POST", "/api/v1/batches", _declaration(vehicle, batch, written))
-        note.put(key, state["id"])
-    batch_id = str(state["id"])
-    if state["status"] == "pending":
-        stored = {(file["name"], file["sha256"]) for file in state.get("files") or ()}
-        send = post_file if vehicle.multipart else put_file
-        for file in written.files:
-            if (file.name, file.sha256) not in stored:
-                send(client, batch_id, file, written.path(file))
-        manifest = [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in written.files]
-        client.call("POST", f"/api/v1/batches/{batch_id}/complete", {"files": manifest})
-    _await_end(client, batch_id, timeout_s)
-    ended = client.call("GET", f"/api/v1/batches/{batch_id}")
+    folder = Path(written.folder)
+    _describe(folder, vehicle, batch, written)
+    spool = folder.parent
+    state = spool.parent.parent / "state" / spool.name
+    settings = Settings(
+        url=base_url, spool=str(spool), state=str(state), settled_by="rename", after="keep", poll=0.2, give_up=PATIENCE_S, backoff_limit=8.0
+    )
+    way: MakeTransfer = Form if vehicle.multipart else by_tus
+    try:
+        if batch.broken_off:
+            _lose_power(settings, token, stop, way)
+        uploader, batch_id = _send(settings, token, stop, way, folder.name)
+        if not _is_known(uploader.api, batch_id):
+            # The server has begun anew: what our journal says of it is about another one.
+            uploader.journal.forget(uploader.journal.records[batch_id])
+            uploader, batch_id = _send(settings, token, stop, way, folder.name)
+        ended = _await_end(uploader.api, batch_id, stop, timeout_s)
+    except (UploaderError, Problem, TryLater) as error:
+        raise UploadError(str(error)) from error
+    except Stopped as stopped:
+        raise UploadError("stopped") from stopped
     issues = ended["status"] == "completed" and (
         bool(ended["failed_files"]) or any(file.get("partial") for file in ended.get("files") or ())
     )
@@ -238,41 +155,70 @@ def upload_batch(client: Client, vehicle: Vehicle, batch: Batch, written: Writte
         issues,
         int(ended["total_files"]),
         time.monotonic() - begun,
-        client.base_url + PAGE.format(id=batch_id),
+        base_url.rstrip("/") + PAGE.format(id=batch_id),
     )
 
 
-def _known_batch(client: Client, batch_id: str | None) -> dict[str, Any] | None:
-    if batch_id is None:
-        return None
-    try:
-        return client.call("GET", f"/api/v1/batches/{batch_id}")
-    except ProblemError as problem:
-        if problem.status in {404, 410}:
-            return None
-        raise
-
-
-def _declaration(vehicle: Vehicle, batch: Batch, written: WrittenBatch) -> dict[str, Any]:
-    return {
+def _describe(folder: Path, vehicle: Vehicle, batch: Batch, written: WrittenBatch) -> None:
+    """Writes what the vehicle knows of the batch beside its files."""
+    content = {
         "recorded_from": written.recorded_from,
         "recorded_to": written.recorded_to,
         "clock": {"source": batch.clock_source, "synced": batch.clock_synced},
         "software": vehicle.software,
         "reason": batch.reason,
     }
+    path = folder / METADATA
+    if not path.exists() or json.loads(path.read_bytes()) != content:
+        durable.write_json(path, content, 0o644)
 
 
-def _await_end(client: Client, batch_id: str, timeout_s: float) -> None:
+def _send(settings: Settings, token: str, stop: threading.Event, way: MakeTransfer, folder: str) -> tuple[Uploader, str]:
+    """Sends what is not sent, and returns the id of the batch that `folder` has become."""
+    told = Watched()
+    uploader = Uploader(settings, lambda: token, told, stop, way)
+    uploader.run(once=True)
+    record = uploader.journal.of_folder(folder)
+    if record is None or record.phase != DONE:
+        raise UploadError(told.reason or "there was nothing to send")
+    refused = [item for item in record.items if item.state == REFUSED]
+    if refused:
+        raise UploadError(refused[0].reason)
+    return uploader, record.id
+
+
+def _lose_power(settings: Settings, token: str, stop: threading.Event, way: MakeTransfer) -> None:
+    """Sends a part of what there is to send, and ends in the middle of it."""
+    try:
+        Uploader(settings, lambda: token, Watched(BREAKS_OFF_AT), stop, way).run(once=True)
+    except PowerLost:
+        return
+
+
+def _is_known(api: Api, batch_id: str) -> bool:
+    try:
+        api.get_batch(batch_id)
+    except Problem as problem:
+        if problem.status in {404, 410}:
+            return False
+        raise
+    return True
+
+
+def _await_end(api: Api, batch_id: str, stop: threading.Event, timeout_s: float) -> dict[str, Any]:
+    """The batch, once it has ended."""
     until = time.monotonic() + timeout_s
     pause = 0.25
     while True:
-        progress = client.call("GET", f"/api/v1/batches/{batch_id}/progress")
-        if progress["status"] in ENDED:
-            return
+        try:
+            progress = api.call("GET", f"/api/v1/batches/{batch_id}/progress")
+            if progress["status"] in ENDED:
+                return api.get_batch(batch_id)
+        except TryLater as later:
+            progress = {"status": str(later)}
         if time.monotonic() > until:
             raise UploadError(f"still {progress['status']} after {timeout_s:.0f} s")
-        if client.stop.wait(pause):
+        if stop.wait(pause):
             raise UploadError("stopped")
         pause = min(pause * 1.4, 2.0)
 
@@ -297,7 +243,7 @@ def run(
     work: queue.SimpleQueue[Vehicle] = queue.SimpleQueue()
     for vehicle in vehicles:
         work.put(vehicle)
-    note, lock, stop = UploadNote(folder), threading.Lock(), threading.Event()
+    lock, stop = threading.Lock(), threading.Event()
     outcomes: list[Outcome] = []
     surprises: list[Exception] = []
 
@@ -313,7 +259,7 @@ def run(
             except queue.Empty:
                 return
             try:
-                _upload_vehicle(vehicle, tokens.get(vehicle.vin), base_url, reference, folder, note, settle, stop, timeout_s)
+                _upload_vehicle(vehicle, tokens.get(vehicle.vin), base_url, reference, folder, settle, stop, timeout_s)
             except Exception as error:  # kept for the caller: the other vehicles go on
                 surprises.append(error)
 
@@ -336,7 +282,6 @@ def _upload_vehicle(
     base_url: str,
     reference: date,
     folder: Path,
-    note: UploadNote,
     settle: Callable[[Outcome], None],
     stop: threading.Event,
     timeout_s: float,
@@ -349,8 +294,7 @@ def _upload_vehicle(
         if stop.is_set():
             return
         try:
-            client = Client(base_url, token, stop=stop)
-            written = prepare(vehicle, batch, reference, folder)
-            settle(upload_batch(client, vehicle, batch, written, note, timeout_s))
+            written = prepare(vehicle, batch, reference, spool_of(folder, vehicle))
+            settle(upload_batch(base_url, token, vehicle, batch, written, stop, timeout_s))
         except UploadError as error:
             settle(Outcome(vehicle.name, batch.key, error=str(error)))
