@@ -248,7 +248,6 @@ ARGUS_LEASE_SECONDS = env.int("ARGUS_LEASE_SECONDS", 60, validate=validate.Range
 # common.checks refuses one that is too long for the lease.
 ARGUS_HEARTBEAT_SECONDS = env.int("ARGUS_HEARTBEAT_SECONDS", 10, validate=validate.Range(min=1))
 ARGUS_STALL_SECONDS = env.int("ARGUS_STALL_SECONDS", 120, validate=validate.Range(min=1))
-ARGUS_UPLOAD_LEASE_SECONDS = env.int("ARGUS_UPLOAD_LEASE_SECONDS", 120, validate=validate.Range(min=1))
 
 # -- API -----------------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from common.errors import (
     FileTooLarge,
     NotFound,
     OffsetMismatch,
+    UploadBusy,
     UploadLost,
     WrongState,
 )
@@ -224,22 +225,28 @@ def resume(begun: Begun, *, actor: str) -> int:
         return 0
     if begun.is_same:
         return offset_of(upload, actor=actor)
-    with uploads.writing(upload) as writer:
-        writer.restart()
+    try:
+        with uploads.writing(upload) as writer:
+            writer.restart()
+    except uploads.Finished:
+        raise UploadBusy("It has been sent just now.") from None
     return 0
 
 
 def create_with_bytes(
     batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, checksum: uploads.Sum | None, actor: str
-) -> tuple[Begun, int]:
-    """Begin an upload and take its first bytes; where it stands then. Raises the errors of `begin_upload`, `Writer` and `finish`."""
+) -> tuple[Upload, int]:
+    """Begin an upload and take its first bytes; where it stands then. Raises as `begin_upload`, and as `append`."""
     begun = begin_upload(batch_id, offer, claim=True, unchecked=checksum is not None)
-    upload = begun.upload
     if begun.file:
-        return begun, begun.file.size
-    with uploads.writing(upload, way=offer.way, claimed=begun.is_new, unchecked_from=0 if checksum else None) as writer:
-        writer.restart()
-        return begun, _take(writer, chunks, offset=0, checksum=checksum, actor=actor)
+        return begun.upload, begun.file.size
+    upload = begun.upload
+    try:
+        with uploads.writing(upload, way=Way.TUS, claimed=begun.is_new, unchecked_from=0 if checksum else None) as writer:
+            writer.restart()
+            return upload, _take(writer, chunks, offset=0, checksum=checksum, actor=actor)
+    except uploads.Finished:  # what was begun before has ended meanwhile; no byte of ours has been read
+        return create_with_bytes(batch_id, offer, chunks, checksum=checksum, actor=actor)
 
 
 def append(

@@ -17,6 +17,7 @@ from rest_framework.reverse import reverse
 
 from batches import intake, receiving
 from batches.api import access, body, describe, limits, tus_headers
+from batches.api.idempotency import key_of, once
 from batches.api.views import BatchView
 from common.errors import ChecksumMismatch, OffsetMismatch
 from files import uploads
@@ -44,6 +45,16 @@ class TusView(BatchView):
         super().initial(request, *args, **kwargs)
         if request.method != "OPTIONS":
             tus_headers.need_version(request.META)
+
+    def upload(self, request: Request, upload_id: UUID) -> Upload:
+        """The upload, if it is the vehicle's; NotFound."""
+        vehicle = access.vehicle_of(request)
+        assert vehicle is not None  # only a vehicle's token has the right
+        return receiving.get_upload(upload_id, vehicle)
+
+    def located(self, request: Request, response: HttpResponseBase) -> Upload:
+        """The upload whose address an earlier answer had."""
+        return self.upload(request, UUID(response["Location"].rpartition("/")[2]))
 
     def handle_exception(self, exc: Exception) -> Response:
         """The problem document, with what tus wants in headers besides."""
@@ -93,22 +104,42 @@ class UploadList(TusView):
     def post(self, request: Request, batch_id: UUID) -> Response:
         """With a body, its first bytes are taken at once. A file that is expected or was begun before goes on under the same address."""
         meta = request.META
-        size, pairs = tus_headers.announced_length(meta), tus_headers.metadata(meta)
-        offer = intake.Offer(size=size, way=Way.TUS, metadata=meta.get("HTTP_UPLOAD_METADATA", ""), **tus_headers.described(pairs))
+        size = tus_headers.announced_length(meta)
+        described = tus_headers.described(tus_headers.metadata(meta))
+        offer = intake.Offer(size=size, way=Way.TUS, metadata=meta.get("HTTP_UPLOAD_METADATA", ""), **described)
         self.batch(request, batch_id)
-        if "CONTENT_TYPE" in meta and (body.length(request._request) != 0):
+        if body.length(request._request) != 0 and "CONTENT_TYPE" in meta:
             return self._with_bytes(request, batch_id, offer)
-        begun = receiving.begin_upload(batch_id, offer)
-        offset = receiving.resume(begun, actor=access.actor_of(request))
-        return self._created(request, begun.upload, offset)
+        return self._begun(request, batch_id, offer)
+
+    def _begun(self, request: Request, batch_id: UUID, offer: intake.Offer) -> Any:
+        """The answer without bytes; to an Idempotency-Key that was used before, the one of then, and where the upload stands now."""
+        made: list[receiving.Begun] = []
+
+        def begin() -> Response:
+            made.append(receiving.begin_upload(batch_id, offer))
+            return self._created(request, made[0].upload, 0)
+
+        response = once(self, request, f"{offer.size} {offer.metadata}".encode(), begin)
+        if response.status_code == 201:
+            actor = access.actor_of(request)
+            offset = receiving.resume(made[0], actor=actor) if made else receiving.offset_of(self.located(request, response), actor=actor)
+            response["Upload-Offset"] = str(offset)
+        return response
 
     @limits.one_upload
-    def _with_bytes(self, request: Request, batch_id: UUID, offer: intake.Offer) -> Response:
+    def _with_bytes(self, request: Request, batch_id: UUID, offer: intake.Offer) -> Any:
         tus_headers.need_offset_type(request.META)
-        checksum = tus_headers.checksum(request.META)
+        checksum, actor = tus_headers.checksum(request.META), access.actor_of(request)
         source = body.Body(request._request, intake.largest_file() if offer.size is None else offer.size)
-        begun, offset = receiving.create_with_bytes(batch_id, offer, source.chunks(), checksum=checksum, actor=access.actor_of(request))
-        return self._created(request, begun.upload, offset)
+        if key_of(request) is None:
+            upload, offset = receiving.create_with_bytes(batch_id, offer, source.chunks(), checksum=checksum, actor=actor)
+            return self._created(request, upload, offset)
+        response = self._begun(request, batch_id, offer)
+        if response.status_code == 201 and response["Upload-Offset"] == "0":
+            upload = self.located(request, response)
+            response["Upload-Offset"] = str(receiving.append(upload, source.chunks(), offset=0, checksum=checksum, actor=actor))
+        return response
 
     def _created(self, request: Request, upload: Upload, offset: int) -> Response:
         headers = {"Location": reverse("upload", kwargs={"upload_id": upload.pk}, request=request), "Upload-Offset": str(offset)}
@@ -119,12 +150,6 @@ class UploadDetail(TusView):
     """One upload."""
 
     needs: ClassVar = {"HEAD": access.SEND, "PATCH": access.SEND, "DELETE": access.SEND}
-
-    def upload(self, request: Request, upload_id: UUID) -> Upload:
-        """The upload, if it is the vehicle's; NotFound."""
-        vehicle = access.vehicle_of(request)
-        assert vehicle is not None  # only a vehicle's token has the right
-        return receiving.get_upload(upload_id, vehicle)
 
     @extend_schema(
         operation_id="headUpload",

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from common.clock import EPOCH, from_now
 from common.errors import StorageUnavailable
 from files import storage
-from files.models import COMING, FRUITLESS, Upload, UploadState
+from files.models import COMING, FRUITLESS, Upload, UploadState, Way
 from files.uploads import claims, hashes
 
 log = structlog.get_logger("argus.uploads")
@@ -93,9 +93,11 @@ def _is_coming(key: str) -> bool:
 def left_whole() -> list[UUID]:
     """Up to 500 uploads whose bytes are all there and whose writer ended without a File or without a goodbye.
 
-    The others whose writer did not say goodbye are told where their bytes end. Raises StorageUnavailable.
+    The others whose writer did not say goodbye are told where their bytes end; forms end, because nobody goes on with one: it is sent
+    again. Raises StorageUnavailable.
     """
     left = Upload.objects.filter(state__in=COMING, lease_until__gt=EPOCH, lease_until__lte=Now())
+    end(left.filter(way=Way.FORM, declared=False))
     whole = []
     for upload in left.order_by("lease_until")[:MOST]:
         size = stored_size(upload)

@@ -35,7 +35,6 @@ def server(django_db_setup, tmp_path_factory) -> Iterator[tuple[Live, Path]]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ARGUS_MAX_FILE_BYTES", str(LIMIT))
         environment.setenv("ARGUS_MAX_MULTIPART_BYTES", str(MULTIPART_LIMIT))
-        environment.setenv("ARGUS_UPLOAD_LEASE_SECONDS", "2")
         environment.setenv("ARGUS_THREADS", str(THREADS))
         environment.setenv("ARGUS_MAX_UPLOADS", str(UPLOADS))
         environment.setenv("ARGUS_HEADER_SECONDS", "1")

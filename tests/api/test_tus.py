@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
+import random
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -18,7 +18,7 @@ from files import storage
 from files.models import File, Upload, UploadState
 from tests.api.conftest import API, Caller, count, objects, refused
 
-CONTENT = os.urandom(100_000)
+CONTENT = random.Random(4).randbytes(100_000)
 UPLOADS = "/api/v1/uploads"
 OFFSET_TYPE = "application/offset+octet-stream"
 pytestmark = pytest.mark.django_db
@@ -417,3 +417,20 @@ def test_without_a_token_or_the_right_nothing_is_told(url, integration, batch_id
     refused(patch(anonymous, url, b"x", 0), 401, "not_authenticated")
     refused(create(anonymous, batch_id), 401, "not_authenticated")
     refused(patch(integration, url, b"x", 0), 403, "permission_denied")
+
+
+# -- said again --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"", CONTENT[:10]], ids=["without bytes", "with bytes"])
+def test_a_creation_with_a_key_is_done_once_and_then_tells_where_the_upload_stands(car, batch_id, body):
+    first = create(car, batch_id, body=body, Idempotency_Key="k1")
+    assert (first.status_code, first["Upload-Offset"]) == (201, str(len(body)))
+    patch(car, first["Location"], CONTENT[len(body) : 50], len(body))
+    again = create(car, batch_id, body=body, Idempotency_Key="k1")
+    assert (again.status_code, again["Location"], again["Upload-Offset"]) == (201, first["Location"], "50")
+    assert again["Tus-Resumable"] == "1.0.0"
+    refused(create(car, batch_id, 5, Idempotency_Key="k1"), 422, "idempotency_mismatch")
+    assert patch(car, first["Location"], CONTENT[50:], 50).status_code == 204
+    assert create(car, batch_id, body=body, Idempotency_Key="k1")["Upload-Offset"] == str(len(CONTENT))
+    assert (Upload.objects.count(), File.objects.count()) == (1, 1)

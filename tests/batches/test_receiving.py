@@ -277,8 +277,8 @@ def test_a_declared_file_comes_under_its_own_id(vehicle, way):
     batch = open_batch(vehicle, {}, [{"name": "x", "size": 7, "sha256": sha256(b"content"), "kind": "can", "priority": 3}], actor=ACTOR)
     declared = Upload.objects.get()
     if way == Way.TUS:
-        begun, _ = receiving.create_with_bytes(batch.pk, Offer("x", size=7, way=way), [b"content"], checksum=None, actor=ACTOR)
-        assert begun.upload.pk == declared.pk
+        upload, _ = receiving.create_with_bytes(batch.pk, Offer("x", size=7, way=way), [b"content"], checksum=None, actor=ACTOR)
+        assert upload.pk == declared.pk
     else:
         send(batch, "x", way=way)
     file = File.objects.get()
