@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -10,167 +11,307 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from batches.api import access
 from batches.models import Batch
 from events.models import Event
 from files.models import File, Upload
 from tests import factories
-from tests.api.conftest import API, Caller, refused
+from tests.api.conftest import API, Caller, objects, refused
 from tests.api.test_files import BOUNDARY, form
 from vehicles.models import INTEGRATION_SCOPES, VEHICLE_SCOPES, ApiToken, Scope
 from vehicles.tokens import find_token, revoke_token
 
 pytestmark = pytest.mark.django_db
-METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+METHODS = ("get", "head", "post", "put", "patch", "delete")
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
+CONTENT = b"content"
+TUS = {"Tus-Resumable": "1.0.0"}
+PEOPLE = ("owner", "other vehicle", "integration", "staff", "anonymous", "revoked")
+
+# What each of PEOPLE is answered when all that could be wrong with the request is who sends it. Staff have no permission at all. A route
+# that is not here fails the suite.
+ROWS = {
+    "GET ": (302, 302, 302, 302, 302, 302),
+    "GET healthz": (200, 200, 200, 200, 200, 200),
+    "GET api/v1/schema": (200, 200, 200, 200, 200, 200),
+    "GET api/v1/docs": (200, 200, 200, 200, 200, 200),
+    "POST api/v1/enrol": (401, 401, 401, 401, 401, 401),
+    "POST api/v1/enrol/<uuid:enrolment_id>/claim": (401, 401, 401, 401, 401, 401),
+    "POST api/v1/token": (201, 201, 403, 401, 401, 401),
+    "GET api/v1/batches": (200, 200, 200, 403, 401, 401),
+    "POST api/v1/batches": (201, 201, 403, 403, 401, 401),
+    "GET api/v1/batches/<uuid:batch_id>": (200, 404, 200, 403, 401, 401),
+    "PUT api/v1/batches/<uuid:batch_id>": (200, 404, 403, 403, 401, 401),
+    "DELETE api/v1/batches/<uuid:batch_id>": (403, 403, 204, 403, 401, 401),
+    "POST api/v1/batches/<uuid:batch_id>/complete": (409, 404, 403, 401, 401, 401),
+    "POST api/v1/batches/<uuid:batch_id>/abandon": (200, 404, 403, 401, 401, 401),
+    "GET api/v1/batches/<uuid:batch_id>/progress": (200, 404, 200, 403, 401, 401),
+    "GET api/v1/batches/<uuid:batch_id>/findings": (200, 404, 200, 403, 401, 401),
+    "POST api/v1/batches/<uuid:batch_id>/files": (201, 404, 403, 401, 401, 401),
+    "PUT api/v1/batches/<uuid:batch_id>/files/<any_text:name>": (201, 404, 403, 401, 401, 401),
+    "POST api/v1/batches/<uuid:batch_id>/uploads": (201, 404, 403, 401, 401, 401),
+    "POST api/v1/batches/<uuid:batch_id>/uploads/direct": (409, 404, 403, 401, 401, 401),
+    "HEAD api/v1/uploads/<uuid:upload_id>": (200, 404, 403, 401, 401, 401),
+    "PATCH api/v1/uploads/<uuid:upload_id>": (204, 404, 403, 401, 401, 401),
+    "DELETE api/v1/uploads/<uuid:upload_id>": (204, 404, 403, 401, 401, 401),
+    "GET api/v1/uploads/<uuid:upload_id>/parts": (409, 404, 403, 401, 401, 401),
+    "POST api/v1/uploads/<uuid:upload_id>/complete": (409, 404, 403, 401, 401, 401),
+}
+CODES = {401: "not_authenticated", 403: "permission_denied", 404: "not_found"}
 
 
-def api_routes(patterns=None, prefix: str = "") -> list[tuple[str, type, tuple[str, ...]]]:
-    """Every address of the API with its view and methods, out of the URL configuration."""
-    routes = []
+def routes(patterns=None, prefix: str = "") -> list[tuple[str, URLPattern]]:
+    """Every address of the URL configuration."""
+    found = []
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         path = prefix + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            routes += api_routes(pattern.url_patterns, path)
-        elif isinstance(pattern, URLPattern) and path.startswith("api/"):
-            view = pattern.callback.view_class
-            routes.append((path, view, tuple(method for method in METHODS[:5] if hasattr(view, method))))
-    return routes
+        found += routes(pattern.url_patterns, path) if isinstance(pattern, URLResolver) else [(path, pattern)]
+    return found
 
 
-PUBLIC = {"api/v1/schema", "api/v1/docs"}
-MATRIX = [(path, view, method) for path, view, methods in api_routes() if path not in PUBLIC for method in methods]
-OF_ONE_BATCH = [row for row in MATRIX if "<uuid:batch_id>" in row[0]]
+def methods_of(path: str, pattern: URLPattern) -> tuple[str, ...]:
+    """What the view answers; HEAD where it is more than a GET without a body."""
+    view = getattr(pattern.callback, "view_class", None)
+    if view is None or path == "":
+        return ("get",)
+    own = [method for method in METHODS if hasattr(view, method)]
+    return tuple(method for method in own if method != "head" or "get" not in own)
 
 
-def ask(client: Client, path: str, method: str, batch_id: object):
-    """A request to the route that would succeed for somebody with the right."""
-    address = "/" + path.replace("<uuid:batch_id>", str(batch_id)).replace("<any_text:name>", "new.blf")
-    if method == "put":
-        return client.put(address, b"content", content_type="application/octet-stream")
-    if path.endswith("/files"):
-        return client.post(address, form(("file", "new.blf", b"content")), content_type=f"multipart/form-data; boundary={BOUNDARY}")
-    if method == "post":
-        return client.post(address, {}, content_type="application/json")
-    return getattr(client, method)(address)
+ALL = [(path, pattern) for path, pattern in routes() if not path.startswith("admin/")]
+PUBLIC = {"", "healthz", "api/v1/schema", "api/v1/docs"}
+BY_OTHER_KEYS = {"api/v1/enrol", "api/v1/enrol/<uuid:enrolment_id>/claim"}
+MATRIX = [
+    (path, pattern.callback.view_class, method) for path, pattern in ALL if path not in PUBLIC for method in methods_of(path, pattern)
+]
+WITH_RIGHTS = [row for row in MATRIX if row[0] not in BY_OTHER_KEYS]
+OF_ONE_VEHICLE = [row for row in WITH_RIGHTS if "<uuid:" in row[0]]
+
+
+class World:
+    """A vehicle's batch with a file and an upload that has begun; people of every sort."""
+
+    def __init__(self, vehicle) -> None:
+        self.vehicle = vehicle
+        self.token = factories.token(vehicle)
+        car = Caller(self.token)
+        self.batch_id = car.open()
+        car.send(self.batch_id)
+        begun = self.ask(car, "api/v1/batches/<uuid:batch_id>/uploads", "post")
+        assert begun.status_code == 201, begun.content
+        self.upload_id = begun["Location"].rpartition("/")[2]
+
+    def caller(self, who: str) -> Caller:
+        """One of PEOPLE."""
+        if who == "staff":
+            browser = Caller()
+            browser.force_login(factories.user("anna"))
+            return browser
+        if who == "anonymous":
+            return Caller()
+        if who == "integration":
+            return Caller(factories.token(None, INTEGRATION_SCOPES))
+        if who == "owner":
+            return Caller(self.token)
+        text = factories.token(factories.vehicle() if who == "other vehicle" else self.vehicle)
+        if who == "revoked":
+            revoke_token(find_token(text), actor="test")
+        return Caller(text)
+
+    def ask(self, client: Client, path: str, method: str, **ids: str):
+        """A request to the route that would succeed for somebody with the right."""
+        known = {"batch_id": self.batch_id, "upload_id": getattr(self, "upload_id", ""), "enrolment_id": UNKNOWN, **ids}
+        address = "/" + path.replace("<any_text:name>", "new.blf")
+        for name, value in known.items():
+            address = address.replace(f"<uuid:{name}>", str(value))
+        if path.endswith("/files"):
+            return client.post(address, form(("file", "new.blf", CONTENT)), content_type=f"multipart/form-data; boundary={BOUNDARY}")
+        if path.endswith("/uploads"):
+            return client.generic("POST", address, headers={**TUS, "Upload-Length": "7", "Upload-Metadata": "filename dHVzLmJsZg=="})
+        if path.endswith("/files/<any_text:name>"):
+            return client.put(address, CONTENT, content_type="application/octet-stream")
+        if path.endswith("<uuid:upload_id>"):
+            sent = {"content_type": "application/offset+octet-stream", "data": CONTENT} if method == "patch" else {}
+            return getattr(client, method)(address, **sent, headers={**TUS, "Upload-Offset": "0"} if method == "patch" else TUS)
+        bodies = {
+            "/direct": {"name": "direct.blf", "size": 7, "sha256": "0" * 64},
+            "/uploads/<uuid:upload_id>/complete": {"parts": [{"number": 1, "etag": "x"}]},
+            "/enrol": {"vin": factories.vin()},
+        }
+        body = next((body for end, body in bodies.items() if path.endswith(end)), {})
+        if method in {"post", "put"}:
+            return getattr(client, method)(address, body, content_type="application/json")
+        return getattr(client, method)(address)
 
 
 def ids(row) -> str:
     return f"{row[2].upper()} {row[0]}"
 
 
-def world() -> tuple[int, ...]:
+def counts() -> tuple[object, ...]:
     """What must not have changed."""
-    return Batch.objects.count(), File.objects.count(), Upload.objects.count(), Event.objects.filter(batch__isnull=False).count()
+    uploads = tuple(Upload.objects.order_by("pk").values_list("pk", "state", "offset"))
+    events = Event.objects.filter(batch__isnull=False).count()
+    return Batch.objects.count(), File.objects.count(), uploads, events, ApiToken.objects.count(), tuple(objects())
 
 
 @pytest.fixture
-def batch(car, vehicle) -> Batch:
-    batch_id = car.open()
-    car.send(batch_id)
-    return Batch.objects.get(pk=batch_id)
+def world(vehicle) -> World:
+    return World(vehicle)
+
+
+@pytest.fixture
+def batch(world) -> Batch:
+    return Batch.objects.get(pk=world.batch_id)
 
 
 # -- the matrix --------------------------------------------------------------------------------------------------------
 
 
-def test_the_matrix_knows_every_route_of_the_api():
-    assert {path for path, _, _ in api_routes()} == PUBLIC | {path for path, _, _ in MATRIX}
-    assert len(MATRIX) == 9
-    assert len(OF_ONE_BATCH) == 7
+def test_the_matrix_has_a_row_for_every_route_and_method():
+    assert {f"{method.upper()} {path}" for path, pattern in ALL for method in methods_of(path, pattern)} == ROWS.keys()
 
 
-@pytest.mark.parametrize("row", MATRIX, ids=ids)
+@pytest.mark.parametrize("row", ROWS)
+def test_everybody_gets_what_the_matrix_says(row, world):
+    method, _, path = row.partition(" ")
+    callers = {who: world.caller(who) for who in PEOPLE}
+    before = counts()
+    # Those who are refused come first: they must have changed nothing.
+    for expected, who in sorted(zip(ROWS[row], PEOPLE, strict=True), reverse=True):
+        answer = world.ask(callers[who], path, method.lower())
+        assert answer.status_code == expected, (who, answer.content)
+        if expected in CODES:
+            assert counts() == before, who
+            if method != "HEAD":
+                refused(answer, expected, CODES[expected])
+            if expected == 401:
+                assert answer["WWW-Authenticate"].startswith("Bearer realm=")
+
+
+@pytest.mark.parametrize("row", WITH_RIGHTS, ids=ids)
 def test_every_method_says_what_it_needs(row):
     _, view, method = row
-    assert isinstance(view.needs[method.upper()], access.Needs)
+    assert view.needs[method.upper()].vehicle or view.needs[method.upper()].integration
 
 
-@pytest.mark.parametrize("row", OF_ONE_BATCH, ids=ids)
-def test_another_vehicles_batch_is_answered_like_a_missing_one(row, other_car, batch):
+@pytest.mark.parametrize("row", OF_ONE_VEHICLE, ids=ids)
+def test_what_another_vehicle_has_is_answered_like_what_does_not_exist(row, other_car, world):
     path, _, method = row
-    before = world()
-    foreign, missing = (ask(other_car, path, method, batch_id) for batch_id in (batch.pk, UNKNOWN))
-    if method == "delete":  # a right that no vehicle has, for whatever batch
-        assert (foreign.status_code, missing.status_code) == (403, 403)
-    else:
-        refused(foreign, 404, "not_found")
-    assert {**foreign.json(), "request_id": 0} == {**missing.json(), "request_id": 0}
+    foreign, missing = world.ask(other_car, path, method), world.ask(other_car, path, method, batch_id=UNKNOWN, upload_id=UNKNOWN)
+    if path == "api/v1/batches/<uuid:batch_id>" and method == "put":  # would open a batch of one's own
+        assert missing.status_code == 201
+        return
+    assert foreign.status_code == missing.status_code
     assert foreign.headers.keys() == missing.headers.keys()
-    assert world() == before
+    if method != "head":
+        assert {**foreign.json(), "request_id": 0} == {**missing.json(), "request_id": 0}
 
 
-@pytest.mark.parametrize("row", MATRIX, ids=ids)
-def test_nobody_is_asked_for_a_token(row, batch):
-    before = world()
-    answer = ask(Caller(), row[0], row[2], batch.pk)
-    refused(answer, 401, "not_authenticated")
-    assert answer["WWW-Authenticate"] == 'Bearer realm="argus"'
-    assert world() == before
-
-
-@pytest.mark.parametrize("row", MATRIX, ids=ids)
-@pytest.mark.parametrize("groups", [(), ("support",)])
-def test_people_without_the_permission_get_nothing(row, groups, batch):
+@pytest.mark.parametrize("row", WITH_RIGHTS, ids=ids)
+def test_support_may_read_and_do_nothing_else(row, world):
     path, view, method = row
     browser = Caller()
-    browser.force_login(factories.user("anna", *groups))
-    before = world()
-    answer = ask(browser, path, method, batch.pk)
-    if groups and view.needs[method.upper()].permission == "batches.view_batch":
-        assert answer.status_code == 200
-    else:
-        assert answer.status_code in {401, 403}
-        refused(answer, answer.status_code, {401: "not_authenticated", 403: "permission_denied"}[answer.status_code])
-    assert world() == before
+    browser.force_login(factories.user("anna", "support"))
+    before = counts()
+    answer = world.ask(browser, path, method)
+    assert (answer.status_code == 200) == (view.needs[method.upper()].permission == "batches.view_batch")
+    assert answer.status_code in {200, 401, 403}
+    assert counts() == before
 
 
-@pytest.mark.parametrize("row", MATRIX, ids=ids)
-def test_a_person_who_is_not_staff_gets_nothing_even_with_the_permission(row, batch):
+@pytest.mark.parametrize("row", WITH_RIGHTS, ids=ids)
+def test_a_person_who_is_not_staff_gets_nothing_even_with_the_permission(row, world):
     person = factories.user("bert")
     person.is_staff = False
     person.save()
     person.user_permissions.set(Permission.objects.all())
     browser = Caller()
     browser.force_login(person)
-    assert ask(browser, row[0], row[2], batch.pk).status_code in {401, 403}
+    assert world.ask(browser, row[0], row[2]).status_code in {401, 403}
 
 
-@pytest.mark.parametrize("row", MATRIX, ids=ids)
+@pytest.mark.parametrize("row", WITH_RIGHTS, ids=ids)
 @pytest.mark.parametrize("of_vehicle", [True, False])
-def test_a_token_with_every_scope_but_the_needed_is_refused(row, of_vehicle, vehicle, batch):
+def test_a_token_with_every_scope_but_the_needed_is_refused(row, of_vehicle, vehicle, world):
     path, view, method = row
     needs = view.needs[method.upper()]
     needed = needs.vehicle if of_vehicle else needs.integration
     caller = Caller(factories.token(vehicle if of_vehicle else None, set(Scope) - set(needed)))
-    before = world()
-    refused(ask(caller, path, method, batch.pk), 403, "permission_denied")
-    assert world() == before
+    before = counts()
+    answer = world.ask(caller, path, method)
+    assert answer.status_code == 403
+    assert counts() == before
 
 
-@pytest.mark.parametrize("row", MATRIX, ids=ids)
-def test_somebody_has_the_right(row, vehicle, batch):
-    path, view, method = row
-    needs = view.needs[method.upper()]
-    caller = Caller(factories.token(vehicle, needs.vehicle[:1]) if needs.vehicle else factories.token(None, needs.integration[:1]))
-    assert ask(caller, path, method, batch.pk).status_code in {200, 201, 202, 204}
-
-
-@pytest.mark.parametrize("path", sorted({path for path, _, _ in MATRIX}))
-def test_a_method_that_a_route_lacks_is_405_and_options_names_the_others(path, car, batch):
+@pytest.mark.parametrize("path", sorted({path for path, _, _ in WITH_RIGHTS}))
+def test_a_method_that_a_route_lacks_is_405_and_options_names_the_others(path, car, world):
     methods = {method.upper() for row, _, method in MATRIX if row == path}
-    address = "/" + path.replace("<uuid:batch_id>", str(batch.pk)).replace("<any_text:name>", "x")
+    address = "/" + path.replace("<any_text:name>", "x")
+    address = address.replace("<uuid:batch_id>", world.batch_id).replace("<uuid:upload_id>", world.upload_id)
     answer = car.options(address)
     assert answer.status_code == 204
-    assert {name.strip() for name in answer["Allow"].split(",")} - {"HEAD", "OPTIONS"} == methods
+    assert {name.strip() for name in answer["Allow"].split(",")} - {"HEAD", "OPTIONS"} == methods - {"HEAD"}
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "BREW"} - methods:
         refused_answer = car.generic(method, address, b"")
         refused(refused_answer, 405, "method_not_allowed")
         assert refused_answer["Allow"] == answer["Allow"]
         refused(Caller().generic(method, address, b""), 401, "not_authenticated")
-    if "GET" in methods:
+    if "GET" in methods and not path.endswith("/parts"):
         head = car.head(address)
         assert (head.status_code, head.content) == (200, b"")
+
+
+# -- the admin ---------------------------------------------------------------------------------------------------------
+
+# What staff without any permission may see of it: themselves.
+OPEN_TO_STAFF = {"admin/", "admin/login/", "admin/logout/", "admin/password_change/", "admin/password_change/done/", "admin/jsi18n/"}
+ADMIN = [path for path, _ in routes() if path.startswith("admin/")]
+PLACEHOLDER = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+def admin_address(path: str, world: World) -> str:
+    """An address with objects that exist where it is easy, of the batch's and vehicle's at least."""
+    if path == "admin/(?P<url>.*)$":
+        return "/admin/nothing/here/"
+    if path.startswith("admin/^"):
+        return "/admin/batches/"
+    objects_of = {"batches/batch": world.batch_id, "vehicles/vehicle": world.vehicle.pk, "files/file": File.objects.get().pk}
+    known = next((value for part, value in objects_of.items() if part in path), UNKNOWN)
+    return "/" + PLACEHOLDER.sub(lambda match: "retry" if match[1] == "name" else str(known), path)
+
+
+@pytest.mark.parametrize("who", [who for who in PEOPLE if who != "staff"])
+def test_the_admin_sends_everybody_without_a_login_to_the_login(who, world):
+    caller = world.caller(who)
+    before = counts()
+    for path in ADMIN:
+        for method in ("get", "post"):
+            answer = getattr(caller, method)(admin_address(path, world))
+            if path == "admin/login/":
+                assert answer.status_code in {200, 302, 403}
+            elif path == "admin/logout/":
+                assert answer.status_code in {302, 405}
+            else:
+                assert (answer.status_code, answer.get("Location", "").partition("?")[0]) == (302, "/admin/login/"), (method, path)
+    assert counts() == before
+
+
+def test_staff_without_a_permission_see_nothing_in_the_admin(world):
+    caller = world.caller("staff")
+    before = counts()
+    for path in ADMIN:
+        for method in ("get", "post"):
+            if path in OPEN_TO_STAFF:
+                continue
+            answer = getattr(caller, method)(admin_address(path, world))
+            # Of old bookmarks, to the page that refuses; and from what does not exist to the front page.
+            if answer.status_code == 302:
+                assert path.endswith("<path:object_id>/") or answer["Location"] == "/admin/", (method, path)
+            else:
+                assert answer.status_code in {403, 404, 405}, (method, path, answer.status_code)
+            assert world.vehicle.vin not in answer.content.decode()
+    assert counts() == before
+    assert world.vehicle.vin not in caller.get("/admin/").content.decode()
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------

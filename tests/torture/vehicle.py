@@ -70,7 +70,7 @@ class Road:
     def __init__(self, proxy: Proxy, token: str) -> None:
         self.proxy, self.token = proxy, token
 
-    def ask(self, method: str, address: str, body: bytes | None = None, *, timeout: float = 20.0, **headers: str) -> Answer:
+    def ask(self, method: str, address: str, body: bytes | None = None, *, timeout: float = 60.0, **headers: str) -> Answer:
         """One request and its answer; Cut without one. `address` may be absolute: the road stays the same."""
         where = urlsplit(self.proxy.url)
         connection = http.client.HTTPConnection(str(where.hostname), where.port, timeout=timeout)
@@ -158,11 +158,14 @@ class _Sender:
         """One request to which the fault happens, and what it takes to know where to go on."""
         begin, method = self.offset, "PATCH" if self.address else "PUT"
         size = self._piece(fault)
-        fault = replace(fault, method=method, after=size if fault.end is End.LOSE_ANSWER else fault.after % size)
+        if size > _most(fault) and fault.end is End.LOSE_ANSWER:
+            fault = replace(fault, piece=PIECE, delay=0.0)
+        after = size if fault.end is End.LOSE_ANSWER else fault.after % min(size, _most(fault))
+        fault = replace(fault, method=method, after=after)
         before, happened = self.road.proxy.sent, len(self.road.proxy.happened)
         self.road.proxy.add(fault)
         try:
-            answer = self._send(size, timeout=1.0 + fault.seconds(size) if fault.end is End.FREEZE else 30.0)
+            answer = self._send(size, timeout=1.0 + fault.seconds(size) if fault.end is End.FREEZE else 60.0)
         except Cut:
             self.offset = -1
         else:
@@ -211,11 +214,9 @@ class _Sender:
             left = min(left, MEGABYTE)
         if self.way == "tus in slices":
             left = min(left, self.random.randrange(1, 2 * MEGABYTE))
-        if fault.piece < PIECE:
-            left = min(left, (50 if fault.delay else 2000) * fault.piece)
-        return left
+        return min(left, _most(fault))
 
-    def _send(self, size: int, timeout: float = 30.0) -> Answer:
+    def _send(self, size: int, timeout: float = 60.0) -> Answer:
         return self._patch(self.offset, size, timeout) if self.address else self._put(timeout)
 
     def _patch(self, begin: int, size: int, timeout: float) -> Answer:
@@ -243,6 +244,11 @@ class _Sender:
                 return 0
             (self.address,) = known
         return self.road.surely("HEAD", self.address, good={200, 204}, Tus_Resumable="1.0.0").offset
+
+
+def _most(fault: Fault) -> int:
+    """How many bytes travel in the manner of the fault within a second or so."""
+    return (50 if fault.delay else 2000) * fault.piece
 
 
 @contextmanager
