@@ -7,6 +7,8 @@ from datetime import timedelta
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from events.models import Event, EventType
@@ -227,6 +229,15 @@ def test_without_a_proxy_that_checks_them_certificates_cannot_be_set(ops, vehicl
     fields = {"vin": vehicle.vin, "name": "", "platform": "", "fleet": "", "certificate_sha256": "ab" * 32}
     ops.post(f"{VEHICLES}{vehicle.pk}/change/", fields)
     assert Vehicle.objects.get().certificate_sha256 is None
+
+
+def test_saving_the_page_writes_only_what_was_changed_on_it(ops, vehicle):
+    with CaptureQueriesContext(connection) as ran:
+        ops.post(f"{VEHICLES}{vehicle.pk}/change/", {"vin": vehicle.vin, "name": "Heron", "platform": vehicle.platform_id, "fleet": ""})
+    (update,) = [query["sql"] for query in ran if query["sql"].startswith('UPDATE "vehicles_vehicle"')]
+    assert '"name" = ' in update
+    assert '"state"' not in update
+    assert '"last_contact_at"' not in update
 
 
 # -- enrolment tokens ----------------------------------------------------------------------------------------------------

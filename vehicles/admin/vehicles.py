@@ -188,7 +188,10 @@ class VehicleAdmin(BoundedLookups):
 
     def save_model(self, request: HttpRequest, obj: Vehicle, form: Any, change: bool) -> None:
         """A wrong check digit is said, not refused: only North America prescribes it. Another certificate is an event."""
-        super().save_model(request, obj, form, change)
+        if change:
+            obj.save(update_fields=form.changed_data)  # its state and its contacts may have changed since it was read
+        else:
+            obj.save()
         if "certificate_sha256" in form.changed_data:
             told = {"vehicle_id": str(obj.pk), "certificate_sha256": obj.certificate_sha256}
             record_act(EventType.CERTIFICATE_CHANGED, told, actor=user_actor(request.user))

@@ -120,10 +120,10 @@ def refuse(request: Request, kind: str, text: str) -> NoReturn:
     vehicle out. The secrets are too long to be guessed; the limit keeps guessing cheap for us and visible.
     """
     limit = settings.ARGUS_REFUSALS_PER_MINUTE
-    waits = [count_up(f"refused:{as_subject(client_address(request.META))}", limit)]
-    if presented := credentials.read(kind, text):
-        waits.append(count_up(f"refused:{kind}:{presented.key_id}", limit))
-    if wait := max((wait for wait in waits if wait), default=None):
+    wait = count_up(f"refused:{as_subject(client_address(request.META))}", limit)
+    if wait is None and (presented := credentials.read(kind, text)):
+        wait = count_up(f"refused:{kind}:{presented.key_id}", limit)
+    if wait is not None:
         raise Throttled(wait, "Too many tokens were refused.")
     raise AuthenticationFailed("The token is not valid: mistyped, expired or revoked.")
 
