@@ -83,6 +83,7 @@ TUS_CREATION = [
     OpenApiParameter("Upload-Defer-Length", OpenApiTypes.INT, OpenApiParameter.HEADER, enum=[1], description="the length is said later"),
     _header("Upload-Metadata", "filename (or name), sha256 (hex), kind, priority: pairs of a key and a value in base64"),
     TUS_CHECKSUM,
+    IDEMPOTENCY_KEY,
 ]
 TUS_PATCH = [
     TUS_RESUMABLE,
