@@ -33,7 +33,7 @@ def test_every_operation_has_a_name_a_summary_a_token_and_its_errors(path, metho
     assert {KEYS.get(path, "token"): []} in operation["security"]
     errors = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
     assert {"401", "403", "503"} <= errors.keys()
-    assert ("404" in errors) == ("{batch_id}" in path)
+    assert ("404" in errors) == ("_id}" in path)
     for answer in errors.values():
         assert list(answer["content"]) == ["application/problem+json"]
 

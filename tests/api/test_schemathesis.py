@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from argus_site.wsgi import application
+from files.models import Upload
 from tests import factories
 from tests.api.conftest import Caller, description
 from vehicles.models import INTEGRATION_SCOPES
@@ -40,6 +41,7 @@ CHECKS = (
 )
 DESCRIBED = schemathesis.openapi.from_dict(description())
 DESCRIBED.app = application
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 
 @dataclass
@@ -52,10 +54,11 @@ class World:
 
 @pytest.fixture
 def world(db) -> Iterator[World]:
-    """A vehicle with batches in several states, another vehicle, an integration."""
+    """A vehicle with batches in several states and an upload that has begun, another vehicle, an integration."""
     vehicle, other = factories.vehicle(), factories.vehicle()
     car, stranger = Caller(factories.token(vehicle)), Caller(factories.token(other))
-    pending, completed, foreign = car.open(), car.open(), stranger.open()
+    declared = {"name": "announced.blf", "size": 7}
+    pending, completed, foreign = car.open(files=[declared]), car.open(), stranger.open(files=[declared])
     car.send(pending)
     car.send(completed)
     assert car.complete(completed).status_code == 202
@@ -63,7 +66,8 @@ def world(db) -> Iterator[World]:
     # As Django's test client does: the end of a request must not close the connection that the test's transaction lives on.
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
-    yield World({"batch_id": [pending, completed, foreign]}, tokens)
+    uploads = [str(pk) for pk in Upload.objects.values_list("pk", flat=True)]
+    yield World({"batch_id": [pending, completed, foreign], "upload_id": uploads}, tokens)
     for signal in (request_started, request_finished):
         signal.connect(close_old_connections)
 
@@ -81,6 +85,10 @@ def test_every_answer_is_one_that_is_described(case: schemathesis.Case, data: An
     for name, known in world.known.items():
         if name in (case.path_parameters or {}) and (chosen := data.draw(st.sampled_from([*known, None]), label=name)):
             case.path_parameters[name] = chosen
+    if "Tus-Resumable" in (case.headers or {}) and data.draw(st.integers(0, 3), label="version"):
+        case.headers["Tus-Resumable"] = "1.0.0"
     token = data.draw(st.sampled_from([world.tokens[0], *world.tokens]), label="token")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    case.call_and_validate(headers=headers, checks=CHECKS)
+    # The answer to a HEAD has no content, so it has no type of content either.
+    checks = [check for check in CHECKS if case.method != "HEAD" or check is not content_type_conformance]
+    case.call_and_validate(headers=headers, checks=checks)

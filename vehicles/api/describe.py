@@ -13,6 +13,7 @@ MEANINGS = {
     400: "malformed body, or a field that does not exist",
     401: "no valid token",
     403: "rejected, or the token opens something else",
+    404: "no such address: the id is none",
     409: "not in this state",
     411: "no Content-Length",
     413: "too large",

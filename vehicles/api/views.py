@@ -160,7 +160,7 @@ class Claim(VehicleView):
         operation_id="claimToken",
         summary="Ask for the token of an enrolled vehicle",
         request=None,
-        responses={200: TokenAnswer, 202: WaitingAnswer, **describe.problems(403, 409)},
+        responses={200: TokenAnswer, 202: WaitingAnswer, **describe.problems(403, 404, 409)},
     )
     def post(self, request: Request, enrolment_id: UUID) -> Response:
         """With the claim of the enrolment as bearer token. 202 until an operator has decided.
