@@ -13,7 +13,7 @@ from demo.fleet import VEHICLES
 from diagnosis.models import FindingSeverity, SignalLimit
 from vehicles.enrolment import Announcement, enrol
 from vehicles.enrolment_tokens import make_enrolment_token
-from vehicles.models import VEHICLE_SCOPES, Fleet, Platform, SignalDatabase, Vehicle
+from vehicles.models import VEHICLE_SCOPES, Fleet, Platform, SignalDatabase, Vehicle, VehicleState
 from vehicles.signal_databases import add_signal_database
 from vehicles.tokens import find_token, make_token, revoke_token
 
@@ -56,7 +56,7 @@ def people(path: Path) -> dict[str, str]:
 
 
 def vehicles(path: Path) -> Path:
-    """The demo vehicles, each with a live token in the file."""
+    """The demo vehicles, each with a live token in the file unless somebody has retired it."""
     tokens: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     fleet, _ = Fleet.objects.get_or_create(name="Demo fleet")
     for described in VEHICLES:
@@ -66,7 +66,7 @@ def vehicles(path: Path) -> Path:
         vehicle, _ = Vehicle.objects.get_or_create(
             vin=described.vin, defaults={"name": described.name, "fleet": fleet, "platform": platform}
         )
-        if find_token(tokens.get(vehicle.vin, "")) is None:
+        if vehicle.state == VehicleState.ACTIVE and find_token(tokens.get(vehicle.vin, "")) is None:
             for old in vehicle.tokens.filter(label=ACTOR, revoked_at__isnull=True):
                 revoke_token(old, actor=ACTOR)
             tokens[vehicle.vin] = make_token(vehicle, VEHICLE_SCOPES, label=ACTOR, actor=ACTOR)[1]
