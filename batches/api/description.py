@@ -59,12 +59,14 @@ def with_head(endpoints: list[tuple[str, str, str, Any]], **more: Any) -> list[t
 
 
 def with_headers(result: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The headers of every answer."""
+    """The headers of every answer; none to HEAD has a body."""
     for methods in result["paths"].values():
-        for operation in methods.values():
+        for method, operation in methods.items():
             name = operation["operationId"]
             keyed = any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", []))
             for status, answer in operation["responses"].items():
+                if method == "head":
+                    answer.pop("content", None)
                 answer["headers"] = {
                     **REQUEST_ID,
                     **BY_STATUS.get(status, {}),

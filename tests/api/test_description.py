@@ -35,7 +35,21 @@ def test_every_operation_has_a_name_a_summary_a_token_and_its_errors(path, metho
     assert {"401", "403", "503"} <= errors.keys()
     assert ("404" in errors) == ("_id}" in path)
     for answer in errors.values():
-        assert list(answer["content"]) == ["application/problem+json"]
+        assert list(answer.get("content", {})) == ([] if method == "head" else ["application/problem+json"])
+
+
+def test_the_headers_of_answers_are_described():
+    paths = description()["paths"]
+    opened = paths["/api/v1/batches"]["post"]["responses"]["201"]["headers"]
+    assert {"Location", "Idempotency-Replayed", "X-Request-ID"} <= opened.keys()
+    read = paths["/api/v1/batches/{batch_id}"]["get"]["responses"]
+    assert "ETag" in read["200"]["headers"]
+    assert "ETag" in read["304"]["headers"]
+    assert {"Upload-Offset", "Upload-Length"} <= paths["/api/v1/uploads/{upload_id}"]["head"]["responses"]["200"]["headers"].keys()
+    for path, method in OPERATIONS:
+        answers = paths[path][method]["responses"]
+        assert "WWW-Authenticate" in answers["401"]["headers"]
+        assert all("Retry-After" in answers[status]["headers"] for status in answers.keys() & {"423", "429", "503", "507"})
 
 
 def test_files_are_described_as_bytes():
