@@ -1,12 +1,13 @@
-"""System checks that keep the queue's settings and stage names true."""
+"""System checks that keep the settings of queue and store, and the names of stages, true."""
 
 from __future__ import annotations
 
 from math import ceil
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 from django.utils.module_loading import import_string
 
@@ -69,3 +70,46 @@ def sqlite_is_new_enough(**_: Any) -> list[CheckMessage]:
         if sqlite3.sqlite_version_info < (3, 35):
             return [Error(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed", id="argus.E003")]
     return []
+
+
+LARGEST_OBJECT = 5 * 2**40
+
+
+@register()
+def store_can_be_used(**_: Any) -> list[CheckMessage]:
+    """What can be said of the S3 settings without asking the store."""
+    options = _s3_options()
+    if options is None:
+        return []
+    problems: list[CheckMessage] = []
+    for name, address in (
+        ("ARGUS_S3_ENDPOINT", options.get("endpoint_url")),
+        ("ARGUS_S3_PUBLIC_ENDPOINT", settings.ARGUS_S3_PUBLIC_ENDPOINT),
+    ):
+        parts = urlsplit(address or "https://aws")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query or parts.username:
+            problems.append(Error(f"{name} must be scheme://host[:port] and nothing else", id="argus.E005"))
+    if bool(options.get("access_key")) != bool(options.get("secret_key")):
+        problems.append(Error("ARGUS_S3_ACCESS_KEY and ARGUS_S3_SECRET_KEY go together", id="argus.E006"))
+    if settings.ARGUS_MAX_FILE_BYTES > LARGEST_OBJECT:
+        problems.append(Error("ARGUS_MAX_FILE_BYTES is more than an S3 object can have (5 TiB)", id="argus.E007"))
+    return problems
+
+
+@register(deploy=True)
+def store_is_reached_by_https(**_: Any) -> list[CheckMessage]:
+    """Recordings and signed addresses should not pass a network in the clear."""
+    options = _s3_options()
+    addresses = [options.get("endpoint_url"), settings.ARGUS_S3_PUBLIC_ENDPOINT] if options else []
+    open_ones = [address for address in addresses if address and urlsplit(address).scheme == "http"]
+    return [
+        Warning(f"The store is reached without TLS: {address}", id="argus.W001")
+        for address in open_ones
+        if urlsplit(address).hostname not in {"127.0.0.1", "localhost", "::1"}
+    ]
+
+
+def _s3_options() -> dict[str, Any] | None:
+    """The settings of the S3 store, if files lie in one."""
+    default = settings.STORAGES["default"]
+    return dict(default.get("OPTIONS", {})) if default["BACKEND"].endswith("S3Storage") else None

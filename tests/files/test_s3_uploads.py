@@ -178,24 +178,6 @@ def test_parts_grow_where_ten_thousand_would_not_suffice(up, settings):
     assert up.size == len(CONTENT)
 
 
-def test_memory_does_not_grow_with_the_length(up, settings):
-    import tracemalloc
-
-    def peak(length: int) -> int:
-        tracemalloc.start()
-        with up.open(key=f"raw/batch/{length}") as part:
-            for _ in range(length >> 18):
-                part.write(bytes(1 << 18))
-            part.publish()
-        top = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        up.remote_id = ""
-        return top
-
-    peak(PART)
-    assert peak(PART * 4) < peak(PART * 2) + (1 << 20)
-
-
 # -- taking back -------------------------------------------------------------------------------------------------------
 
 
