@@ -8,8 +8,8 @@ NODE := .venv-node
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 PORT ?= 8000
-# What touches no database need not run on the second one.
-ENGINE_FREE := $(addprefix --ignore=tests/,parsers demo diagnosis browser)
+# What does not depend on the database need not run on the second one.
+ENGINE_FREE := $(addprefix --ignore=tests/,parsers demo diagnosis browser uploader)
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal -q
 
 help: ## list the targets
@@ -52,6 +52,7 @@ lint: build ## formatting, rules, types, import contract, migrations, deployment
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy --no-error-summary
+	MYPYPATH=uploader $(VENV)/bin/mypy --no-error-summary --config-file uploader/pyproject.toml
 	PYTHONPATH=. $(VENV)/bin/lint-imports --no-logo
 	$(PY) manage.py makemigrations --check --dry-run --verbosity 0
 	ARGUS_HTTPS=1 ARGUS_SECRET_KEY=$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))') $(PY) manage.py check --deploy --fail-level WARNING

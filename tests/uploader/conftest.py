@@ -1,4 +1,4 @@
-"""Fixtures of the uploader's tests: one server for the tests of a module, a vehicle of its own for each."""
+"""Fixtures of the uploader's tests: one server for all, a vehicle of its own for each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.flows.live import Live, running
 from tests.uploader.vehicle import LARGEST_FILE, Vehicle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def live(django_db_setup: None, django_db_blocker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A running Argus without workers: files are received, nothing is parsed."""
     with pytest.MonkeyPatch.context() as patch, django_db_blocker.unblock():

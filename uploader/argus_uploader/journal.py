@@ -131,6 +131,11 @@ class Journal:
         self.records.pop(record.id, None)
         self._saved_as.pop(id(record), None)
 
+    def of_folder(self, folder: str) -> Record | None:
+        """The newest batch made of this folder."""
+        found = [record for record in self.records.values() if record.folder == folder]
+        return max(found, key=lambda record: record.made_at, default=None)
+
     def under_way(self) -> list[Record]:
         """Batches with something to do."""
         return [record for record in self.records.values() if record.phase != DONE]

@@ -170,7 +170,9 @@ class Link:
                 self._push(sock, memoryview(body))
         except _Answered:
             pass  # without wanting the rest: the answer says why
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, socket.timeout):
+            if not _readable(sock):
+                raise
             sock.settimeout(min(5.0, self._server.stall_s))
             return self._answer(connection, last=True)
         else:
@@ -186,8 +188,6 @@ class Link:
                 raise Stopped
             view = memoryview(chunk)[:left]
             self.pace.spend(len(view))
-            if self._tls is None and _readable(sock):
-                raise _Answered
             self._push(sock, view)
             left -= len(view)
             body.sent(len(view))
@@ -195,8 +195,17 @@ class Link:
             raise OSError(f"the file ends {left} bytes too early")
 
     def _push(self, sock: socket.socket, view: memoryview) -> None:
-        """Not `sendall`: its time-out is for the whole, and a slow link is no stalled one."""
+        """Not `sendall`: its time-out is for the whole, and a slow link is no stalled one. Raises _Answered."""
+        poll = select.poll()
+        poll.register(sock, select.POLLIN | select.POLLOUT)
         while view:
+            # TLS may have something to read that is no answer: there, only a send that fails makes us look.
+            if self._tls is None:
+                ready = poll.poll(self._server.stall_s * 1000)
+                if not ready:
+                    raise socket.timeout
+                if ready[0][1] & ~select.POLLOUT:
+                    raise _Answered
             view = view[sock.send(view) :]
 
     def _answer(self, connection: http.client.HTTPConnection, *, last: bool) -> Answer:

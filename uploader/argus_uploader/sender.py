@@ -73,6 +73,8 @@ class Sender:
             self._start_anew(record, problem)
         except BaseException:
             # What the server has may have moved on while nobody heard its answer.
+            if not self._transfer.declares:
+                self._views.pop(record.id, None)
             for remote in self._views[record.id].uploads.values() if record.id in self._views else ():
                 remote.offset = None
             raise
