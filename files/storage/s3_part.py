@@ -106,7 +106,9 @@ class S3Part:
             self._waiting: BinaryIO = tempfile.TemporaryFile(dir=settings.DATA_DIR, prefix=".staged-", buffering=0)  # noqa: SIM115
         self._look_again = RESERVE_CHECK_BYTES
         try:
-            if found.doubtful:
+            if self.published:
+                self._clean_up()  # whoever published it may have been killed before this
+            elif found.doubtful:
                 log.error("parts are not those that were stored: the upload begins again", key=key)
                 self.discard()
             elif found.tail:

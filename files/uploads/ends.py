@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from common.clock import EPOCH, from_now
 from common.errors import StorageUnavailable
 from files import storage
-from files.models import COMING, FRUITLESS, Upload, UploadState, Way
+from files.models import COMING, FRUITLESS, File, Upload, UploadState, Way
 from files.uploads import claims, hashes
 
 log = structlog.get_logger("argus.uploads")
@@ -80,14 +80,16 @@ def collect_strays() -> int:
 
     They come of a writer that a deleted batch did not stop in time. Raises StorageUnavailable.
     """
-    strays = [(key, remote_id) for key, remote_id in storage.old_parts("raw/", LEFT_BYTES) if not _is_coming(key)]
+    strays = [(key, remote_id) for key, remote_id in storage.old_parts("raw/", LEFT_BYTES) if not _is_known(key)]
     for key, remote_id in strays:
         storage.discard_part(key, remote_id)
     return len(strays)
 
 
-def _is_coming(key: str) -> bool:
-    return Upload.objects.filter(storage_key=key, pk=UUID(key.rpartition("/")[2])).exists()
+def _is_known(key: str) -> bool:
+    """What a killed publisher left beside the object of a File goes with that File: its upload may be forgotten by now."""
+    pk = UUID(key.rpartition("/")[2])
+    return Upload.objects.filter(storage_key=key, pk=pk).exists() or File.objects.filter(storage_key=key, pk=pk).exists()
 
 
 def left_whole() -> list[UUID]:

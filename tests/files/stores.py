@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -149,7 +149,9 @@ class Place:
         s3 = self.server.client
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.prefix}/")
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        uploads = []
+        with suppress(s3.exceptions.NoSuchUpload):  # so rclone says that there are none
+            uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
         unfinished = [f"{upload['Key']} (unfinished)" for upload in uploads if upload["Key"].startswith(f"{self.prefix}/")]
         return sorted(key.removeprefix(f"{self.prefix}/") for key in keys + unfinished)
 

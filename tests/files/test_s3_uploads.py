@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from common.errors import DiskFull, FileExists, StorageUnavailable, UploadLost
-from files import storage
+from files import storage, uploads
 from files.storage import s3_part
+from files.uploads import ends
+from tests import factories
 from tests.files.stores import (
     BUCKET,
     PART,
@@ -520,6 +523,33 @@ def test_a_tail_that_the_store_has_damaged_does_not_count(up, damage):
     with up.open() as part:
         part.publish()
     assert up.read() == CONTENT
+
+
+def test_what_a_killed_publisher_left_goes_when_the_upload_is_opened_again(up):
+    up.send(CONTENT[: PART + 1000])
+    up.road.break_next(r"DELETE .*\.part", never)
+    with up.open() as part:
+        part.publish()
+        assert part.published
+    assert up.place.stored() == [KEY, f"{KEY}.part"]
+    with up.open("b") as part:
+        assert part.published
+    assert up.place.stored() == [KEY]
+
+
+@pytest.mark.django_db
+def test_the_sweep_spares_the_object_of_a_file_whose_upload_is_forgotten(up, monkeypatch):
+    batch = factories.batch()
+    left, stray = f"raw/{batch.pk}/{uuid4()}", f"raw/{batch.pk}/{uuid4()}"
+    for key in (left, stray):
+        with up.open(key=key) as part:
+            part.write(b"x")
+            part.sync()
+    factories.file(batch, id=left.rpartition("/")[2], storage_key=left)
+    storage.write_bytes(left, b"the file")
+    monkeypatch.setattr(ends, "LEFT_BYTES", timedelta(seconds=-60))
+    assert uploads.collect_strays() == 1
+    assert up.place.stored() == [left, f"{left}.part"]
 
 
 def test_the_header_of_a_tail_says_no_more_than_its_use(up):
