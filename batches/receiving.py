@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -13,7 +14,6 @@ from django.db.models import QuerySet
 
 from batches.models import OPEN, Batch
 from batches.quota import need_room
-from batches.transitions import locked
 from common.errors import (
     ArgusError,
     BatchClosed,
@@ -24,6 +24,7 @@ from common.errors import (
     NotFound,
     OffsetMismatch,
     UploadBusy,
+    UploadExpired,
     UploadLost,
     WrongState,
 )
@@ -43,6 +44,18 @@ log = structlog.get_logger("argus.intake")
 FINAL = (BatchClosed, FileExists, EmptyFile, FileTooLarge, NotFound)
 
 
+ADOPTED_BY = ("pk", "declared", "declared_size", "declared_sha256", "created_at")
+
+
+class Declared(Protocol):
+    """What an upload says of its content."""
+
+    @property
+    def declared_size(self) -> int | None: ...
+    @property
+    def declared_sha256(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A file that somebody wants to send, as far as they say what it is: size in bytes, SHA-256 in hex."""
@@ -55,13 +68,13 @@ class Offer:
     priority: int = 0
     metadata: str = ""
 
-    def fits(self, upload: Upload) -> bool:
+    def fits(self, upload: Declared) -> bool:
         """Nothing that both say differs."""
         return (self.size is None or upload.declared_size in (None, self.size)) and (
             not self.sha256 or upload.declared_sha256 in ("", self.sha256)
         )
 
-    def is_same(self, upload: Upload) -> bool:
+    def is_same(self, upload: Declared) -> bool:
         """Both say that it is the same content."""
         return bool(self.sha256) and self.sha256 == upload.declared_sha256
 
@@ -93,18 +106,20 @@ def check_size(size: int | None) -> None:
 # -- begin -------------------------------------------------------------------------------------------------------------
 
 
-def begin_upload(batch_id: UUID, offer: Offer, *, claim: bool = False, unchecked: bool = False) -> Begun:
+def begin_upload(batch_id: UUID, offer: Offer, *, vehicle_id: UUID | None = None, claim: bool = False, unchecked: bool = False) -> Begun:
     """Check everything that can be known before the first byte, and open an upload, or find the one that the file has already.
 
     Adopted is an open upload of this name unless size or digest say that it is another file: one that was declared when the batch was
     opened, or whose sender lost its connection. With `claim` the caller is the writer of a new upload at once, never of an older one;
-    with `unchecked` its bytes count only when a checksum was right.
+    with `unchecked` its bytes count only when a checksum was right. With `vehicle_id` a batch of another vehicle is not found.
     Raises BadFilename, EmptyFile, FileTooLarge, NotFound, BatchClosed, BatchFull, QuotaExceeded, and for PUT FileExists.
     """
     name = clean_name(offer.name)
     check_size(offer.size)
     with transaction.atomic():
-        batch = locked(batch_id)
+        batch = _locked(batch_id)
+        if vehicle_id not in (None, batch.vehicle_id):
+            raise NotFound
         _need_open(batch)
         if offer.sha256 and offer.way != Way.FORM and (begun := _already_there(batch, name, offer)):
             return begun
@@ -142,13 +157,14 @@ def _already_there(batch: Batch, name: str, offer: Offer) -> Begun | None:
 
 def _adopted(batch: Batch, name: str, offer: Offer) -> Begun | None:
     """The open upload that this offer goes on with; what the offer knows better is written down."""
-    fitting = [upload for upload in uploads.coming(batch.pk).filter(name=name, state=UploadState.OPEN) if offer.fits(upload)]
+    namesakes = uploads.coming(batch.pk).filter(name=name, state=UploadState.OPEN)
     if offer.way == Way.FORM:
-        fitting = [upload for upload in fitting if upload.declared]
+        namesakes = namesakes.filter(declared=True)
+    fitting = [row for row in namesakes.values_list(*ADOPTED_BY, named=True) if offer.fits(row)]
     if not fitting:
         return None
-    upload = min(fitting, key=lambda upload: (not offer.is_same(upload), not upload.declared, upload.created_at))
-    is_same = offer.is_same(upload)
+    best = min(fitting, key=lambda row: (not offer.is_same(row), not row.declared, row.created_at))
+    upload = Upload.objects.get(pk=best.pk)
     changes = {
         "kind": upload.kind or offer.kind,
         "priority": upload.priority or offer.priority,
@@ -162,7 +178,15 @@ def _adopted(batch: Batch, name: str, offer: Offer) -> Begun | None:
         Upload.objects.filter(pk=upload.pk).update(**known)
         for field, value in known.items():
             setattr(upload, field, value)
-    return Begun(upload, is_new=False, is_same=is_same)
+    return Begun(upload, is_new=False, is_same=offer.is_same(best))
+
+
+def _locked(batch_id: UUID) -> Batch:
+    """The batch, locked, with the columns that a file touches and no others: this is done for each of 50,000. Raises NotFound."""
+    try:
+        return Batch.objects.select_for_update().only("state", "vehicle_id", "total_files", "total_bytes", "event_seq").get(pk=batch_id)
+    except Batch.DoesNotExist:
+        raise NotFound from None
 
 
 def _need_open(batch: Batch) -> None:
@@ -182,13 +206,13 @@ def _twin(batch: Batch, name: str, sha256: str, *, once: bool) -> File | None:
 # -- a whole file in one request ---------------------------------------------------------------------------------------
 
 
-def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, actor: str) -> tuple[File, bool]:
+def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, vehicle_id: UUID | None = None, actor: str) -> tuple[File, bool]:
     """Receive one file from its first byte to its row; False beside a file that was there before.
 
     Short transactions before and after; none while the bytes come. When it breaks off, the bytes of a file whose size is known stay for
     the next attempt; those of others, and of forms, are removed. Raises the errors of `begin_upload`, `Writer` and `finish`.
     """
-    begun = begin_upload(batch_id, offer, claim=True)
+    begun = begin_upload(batch_id, offer, vehicle_id=vehicle_id, claim=True)
     if begun.file:
         return begun.file, False
     upload = begun.upload
@@ -203,8 +227,9 @@ def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, actor: s
                 if offer.way == Way.FORM and upload.declared:
                     writer.restart()
                 raise
-    except uploads.Finished:
-        return take_file(batch_id, offer, chunks, actor=actor)  # somebody was faster; no byte of ours has been read
+    except (uploads.Finished, UploadExpired):
+        # Another request ended the upload that we went on with; no byte of ours has been read.
+        return take_file(batch_id, offer, chunks, vehicle_id=vehicle_id, actor=actor)
     except BaseException as error:
         if isinstance(error, FINAL) or not (upload.declared or (offer.way == Way.PUT and offer.size)):
             _give_up(upload)
@@ -234,10 +259,16 @@ def resume(begun: Begun, *, actor: str) -> int:
 
 
 def create_with_bytes(
-    batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, checksum: uploads.Sum | None, actor: str
+    batch_id: UUID,
+    offer: Offer,
+    chunks: Iterable[Bytes],
+    *,
+    vehicle_id: UUID | None = None,
+    checksum: uploads.Sum | None,
+    actor: str,
 ) -> tuple[Upload, int]:
     """Begin an upload and take its first bytes; where it stands then. Raises as `begin_upload`, and as `append`."""
-    begun = begin_upload(batch_id, offer, claim=True, unchecked=checksum is not None)
+    begun = begin_upload(batch_id, offer, vehicle_id=vehicle_id, claim=True, unchecked=checksum is not None)
     if begun.file:
         return begun.upload, begun.file.size
     upload = begun.upload
@@ -245,8 +276,8 @@ def create_with_bytes(
         with uploads.writing(upload, way=Way.TUS, claimed=begun.is_new, unchecked_from=0 if checksum else None) as writer:
             writer.restart()
             return upload, _take(writer, chunks, offset=0, checksum=checksum, actor=actor)
-    except uploads.Finished:  # what was begun before has ended meanwhile; no byte of ours has been read
-        return create_with_bytes(batch_id, offer, chunks, checksum=checksum, actor=actor)
+    except (uploads.Finished, UploadExpired):  # what was begun before has ended meanwhile; no byte of ours has been read
+        return create_with_bytes(batch_id, offer, chunks, vehicle_id=vehicle_id, checksum=checksum, actor=actor)
 
 
 def append(
@@ -340,7 +371,7 @@ def add_file(upload: Upload, received: Received, *, actor: str) -> tuple[File, b
     """
     once = upload.way == Way.PUT
     with transaction.atomic():
-        batch = locked(upload.batch_id)
+        batch = _locked(upload.batch_id)
         _need_open(batch)  # complete and scatter take the same lock: a file is in the batch before them or not at all
         if once and (twin := _twin(batch, upload.name, received.sha256, once=True)):
             return twin, False
@@ -359,15 +390,13 @@ def add_file(upload: Upload, received: Received, *, actor: str) -> tuple[File, b
             size=received.size,
             sha256=received.sha256,
             storage_key=upload.storage_key,
-            duplicate_of=original,
+            duplicate_of_id=original and original[0],
         )
-        batch.total_files += 1
-        batch.total_bytes += received.size
-        batch.save(update_fields=["total_files", "total_bytes"])
         payload: dict[str, object] = {"file_id": str(file.pk), "name": file.name, "size": file.size, "sha256": file.sha256}
         if original:
-            payload |= {"duplicate_of": str(original.pk), "duplicate_why": "same SHA-256", "original_batch": str(original.batch_id)}
-        record(batch, EventType.FILE_ADDED, payload, actor=actor)
+            payload |= {"duplicate_of": str(original[0]), "duplicate_why": "same SHA-256", "original_batch": str(original[1])}
+        counters = {"total_files": batch.total_files + 1, "total_bytes": batch.total_bytes + received.size}
+        record(batch, EventType.FILE_ADDED, payload, actor=actor, also=counters)
     upload.state = UploadState.FINISHED
     return file, True
 
@@ -376,10 +405,10 @@ def _coming(upload: Upload) -> QuerySet[Upload]:
     return Upload.objects.filter(pk=upload.pk, state__in=COMING)
 
 
-def _original(batch: Batch, sha256: str) -> File | None:
-    """The oldest file of the vehicle with these bytes."""
+def _original(batch: Batch, sha256: str) -> tuple[UUID, UUID] | None:
+    """The oldest file of the vehicle with these bytes, and its batch."""
     same = File.objects.current().filter(sha256=sha256, batch__vehicle_id=batch.vehicle_id)
-    return same.order_by("created_at", "id").first()
+    return next(iter(same.order_by("created_at", "id").values_list("pk", "batch_id")[:1]), None)
 
 
 def _give_up(upload: Upload) -> None:

@@ -19,10 +19,12 @@ class Sequenced(Protocol):
     event_seq: int
 
 
-def record(batch: Sequenced, type: EventType, payload: dict[str, Any] | None = None, *, actor: str = ARGUS) -> Event:
+def record(
+    batch: Sequenced, type: EventType, payload: dict[str, Any] | None = None, *, actor: str = ARGUS, also: dict[str, Any] | None = None
+) -> Event:
     """Write the next event of a batch; the caller is inside the transaction of the change and holds the batch row locked.
 
-    Raises TransactionManagementError outside a transaction.
+    `also`: further columns of the batch, written in the same statement. Raises TransactionManagementError outside a transaction.
     """
     if not transaction.get_connection().in_atomic_block:
         raise transaction.TransactionManagementError("an event is written in the transaction of the change it tells of")
@@ -30,7 +32,7 @@ def record(batch: Sequenced, type: EventType, payload: dict[str, Any] | None = N
     batch.event_seq += 1
     # An UPDATE of its own and not only the caller's save(): a transition may save some fields, or none.
     type_of_batch = batch.__class__
-    type_of_batch._default_manager.filter(pk=batch.pk).update(event_seq=batch.event_seq)
+    type_of_batch._default_manager.filter(pk=batch.pk).update(event_seq=batch.event_seq, **(also or {}))
     return Event.objects.create(batch_id=batch.pk, seq=batch.event_seq, type=type, payload=payload or {}, actor=actor)
 
 

@@ -18,6 +18,13 @@ from files.models import Way
 from vehicles.api.authentication import TokenAuthentication
 
 
+def sender(request: Request) -> UUID:
+    """The vehicle that sends: only a vehicle's token has the right."""
+    vehicle = access.vehicle_of(request)
+    assert vehicle is not None
+    return vehicle.pk
+
+
 class FileByForm(BatchView):
     """Files by multipart form."""
 
@@ -35,10 +42,9 @@ class FileByForm(BatchView):
     @limits.one_upload
     def post(self, request: Request, batch_id: UUID) -> Response:
         """The form has one field, `file`. Several files of a batch may have one name. PUT is better for large files."""
-        self.batch(request, batch_id)
         part = body.MultipartFile(request._request)
         offer = intake.Offer(part.name, body.kind(request._request), way=Way.FORM)
-        file, _ = intake.take_file(batch_id, offer, part.chunks(), actor=access.actor_of(request))
+        file, _ = intake.take_file(batch_id, offer, part.chunks(), vehicle_id=sender(request), actor=access.actor_of(request))
         return Response(shapes.of_file(vars(file)), status=201)
 
 
@@ -59,8 +65,7 @@ class FileByName(BatchView):
     def put(self, request: Request, batch_id: UUID, name: str) -> Response:
         """The same file under the same name is answered with 200 and stored once; another one is refused."""
         plain = request._request
-        self.batch(request, batch_id)
         source = body.Body(plain, intake.largest_file())
         offer = intake.Offer(name, body.kind(plain), source.declared, body.announced_sha256(plain), Way.PUT)
-        file, is_new = intake.take_file(batch_id, offer, source.chunks(), actor=access.actor_of(request))
+        file, is_new = intake.take_file(batch_id, offer, source.chunks(), vehicle_id=sender(request), actor=access.actor_of(request))
         return Response(shapes.of_file(vars(file)), status=201 if is_new else 200)

@@ -24,6 +24,7 @@ from files import uploads
 from files.models import Upload, UploadState, Way
 from files.uploads.checksums import ALGORITHMS
 from vehicles.api.authentication import TokenAuthentication
+from vehicles.models import Vehicle
 
 OVERRIDES = {"PATCH", "DELETE", "HEAD"}
 REASONS = {460: "Checksum Mismatch"}
@@ -46,11 +47,15 @@ class TusView(BatchView):
         if request.method != "OPTIONS":
             tus_headers.need_version(request.META)
 
-    def upload(self, request: Request, upload_id: UUID) -> Upload:
-        """The upload, if it is the vehicle's; NotFound."""
+    def vehicle(self, request: Request) -> Vehicle:
+        """Who sends."""
         vehicle = access.vehicle_of(request)
         assert vehicle is not None  # only a vehicle's token has the right
-        return receiving.get_upload(upload_id, vehicle)
+        return vehicle
+
+    def upload(self, request: Request, upload_id: UUID) -> Upload:
+        """The upload, if it is the vehicle's; NotFound."""
+        return receiving.get_upload(upload_id, self.vehicle(request))
 
     def located(self, request: Request, response: HttpResponseBase) -> Upload:
         """The upload whose address an earlier answer had."""
@@ -107,7 +112,6 @@ class UploadList(TusView):
         size = tus_headers.announced_length(meta)
         described = tus_headers.described(tus_headers.metadata(meta))
         offer = intake.Offer(size=size, way=Way.TUS, metadata=meta.get("HTTP_UPLOAD_METADATA", ""), **described)
-        self.batch(request, batch_id)
         if body.length(request._request) != 0 and "CONTENT_TYPE" in meta:
             return self._with_bytes(request, batch_id, offer)
         return self._begun(request, batch_id, offer)
@@ -117,7 +121,7 @@ class UploadList(TusView):
         made: list[receiving.Begun] = []
 
         def begin() -> Response:
-            made.append(receiving.begin_upload(batch_id, offer))
+            made.append(receiving.begin_upload(batch_id, offer, vehicle_id=self.vehicle(request).pk))
             return self._created(request, made[0].upload, 0)
 
         response = once(self, request, f"{offer.size} {offer.metadata}".encode(), begin)
@@ -133,7 +137,10 @@ class UploadList(TusView):
         checksum, actor = tus_headers.checksum(request.META), access.actor_of(request)
         source = body.Body(request._request, intake.largest_file() if offer.size is None else offer.size)
         if key_of(request) is None:
-            upload, offset = receiving.create_with_bytes(batch_id, offer, source.chunks(), checksum=checksum, actor=actor)
+            vehicle_id = self.vehicle(request).pk
+            upload, offset = receiving.create_with_bytes(
+                batch_id, offer, source.chunks(), vehicle_id=vehicle_id, checksum=checksum, actor=actor
+            )
             return self._created(request, upload, offset)
         response = self._begun(request, batch_id, offer)
         if response.status_code == 201 and response["Upload-Offset"] == "0":
