@@ -38,11 +38,10 @@ def test_the_page_shows_what_is_on_its_way(support, batch):
     page = read(support.get(address(batch)))
     for words in (
         "3 files, 500 B of 6.0 kB",
-        "interrupted half.blf priority 5 500 B of 2.0 kB",
-        "tus 3 min",
-        "must come again again.blf",
+        "interrupted half.blf 500 B of 2.0 kB 25 % priority 5 by tus last contact 3 min",
+        "must come again again.blf 0 B of 2.0 kB 0 % by PUT",
         "digest_mismatch",
-        "announced later.blf",
+        "announced later.blf 0 B of 2.0 kB",
     ):
         assert words in page.words, page.words
     assert "End…" not in page.words
@@ -70,7 +69,7 @@ def test_fifty_are_shown_and_all_are_counted(support, vehicle, django_assert_max
     support.get(address(batch, "progress/"))
     with django_assert_max_num_queries(7):
         news = support.get(address(batch, "progress/")).json()
-    assert news["arriving"].count("<tr>") == 51
+    assert news["arriving"].count("<li>") == 50
     assert "300 files" in news["arriving"]
     assert "250 more" in news["arriving"]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from batches.models import Batch
+from batches.opening import open_batch
+from files.models import Upload
 from tests import factories
 from tests.browser.chromium import PROGRAM, Browser, browser
 from tests.flows.live import Live, running
@@ -90,4 +92,21 @@ def test_the_plot_of_a_finding_or_a_ticked_signal_is_drawn(argus: Live, batch: B
 def test_the_api_documentation_works_without_a_network(argus: Live, page: Browser):
     page.open(f"{argus.url}/api/v1/docs")
     page.until("document.querySelector('.opblock')")
+    assert page.complaints == []
+
+
+def test_files_on_their_way_are_shown_live_on_any_screen(argus: Live, page: Browser):
+    files = [{"name": "drive.blf", "size": 2_000_000_000}, {"name": "a_long_name_" * 12 + ".mcap", "size": 700_000_000}]
+    batch = open_batch(factories.vehicle(name="Kestrel"), {}, files, actor="vehicle:x")
+    upload = Upload.objects.get(name="drive.blf")
+    paths = [f"/admin/batches/batch/{batch.pk}/{below}" for below in (f"upload/{upload.pk}/end/", "change/")]
+    for path in paths:
+        for width in (1400, 400):
+            for dark in (False, True):
+                page.view(width, dark=dark)
+                page.open(argus.url + path)
+                assert page.run("document.documentElement.scrollWidth") <= width
+    Upload.objects.filter(pk=upload.pk).update(offset=1_800_000_000)
+    page.until("document.querySelector('#arriving').textContent.includes('1.8 GB of 2.0 GB')")
+    assert page.run("document.querySelector('#arriving progress').value") == 90
     assert page.complaints == []
