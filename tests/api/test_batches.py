@@ -525,3 +525,54 @@ def test_a_person_with_the_longest_name_can_act(car, django_user_model):
     actor = Event.objects.get(type=EventType.BATCH_DELETED).actor
     assert actor.startswith("user:nnn")
     assert len(actor) == 150
+
+
+# -- abandon -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_vehicle_that_lost_its_files_abandons_the_batch_and_may_repeat_it(car, integration):
+    batch_id = post(car, {"files": [{"name": "lost", "size": 5}]}).json()["id"]
+    stored = car.send(batch_id).json()["id"]
+    for _ in range(2):
+        answer = post(car, {"reason": "disk lost"}, f"{API}/{batch_id}/abandon")
+        assert answer.status_code == 200
+        check_shape("BatchWithFiles", answer.json())
+        assert (answer.json()["status"], answer.json()["uploads"]) == ("abandoned", [])
+        assert [file["id"] for file in answer.json()["files"]] == [stored]
+    refused(car.complete(batch_id), 409, "wrong_state")
+    refused(car.send(batch_id, name="late"), 409, "batch_closed")
+    refused(post(integration, {}, f"{API}/{batch_id}/abandon"), 403, "permission_denied")
+
+
+def test_a_running_batch_is_not_abandoned(car):
+    batch_id = car.open()
+    car.send(batch_id)
+    car.complete(batch_id)
+    refused(post(car, {}, f"{API}/{batch_id}/abandon"), 409, "wrong_state")
+    assert Batch.objects.get(pk=batch_id).state == BatchState.UPLOADED
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [({"reason": "x" * 201}, 422, "invalid_field"), ({"reason": "a\0b"}, 422, "invalid_field"), ({"why": "x"}, 400, "unknown_field")],
+)
+def test_a_wrong_reason_abandons_nothing(car, body, status, code):
+    batch_id = car.open()
+    refused(post(car, body, f"{API}/{batch_id}/abandon"), status, code)
+    assert Batch.objects.get(pk=batch_id).state == BatchState.PENDING
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_kept_and_names_the_file_that_came_first(car, other_car):
+    first, second = car.open(), car.open()
+    original = car.send(first, content=b"same").json()
+    assert original["duplicate_of"] is None
+    assert car.send(second, name="again", content=b"same").json()["duplicate_of"] == original["id"]
+    foreign = other_car.open()
+    assert other_car.send(foreign, content=b"same").json()["duplicate_of"] is None
+    (file,) = car.get(f"{API}/{second}").json()["files"]
+    check_shape("FileShape", file)
+    assert file["duplicate_of"] == original["id"]
+    assert count(second) == (1, 4, 1)
