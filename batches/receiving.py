@@ -359,7 +359,10 @@ def finish_upload(upload_id: UUID, *, actor: str = ARGUS) -> File | None:
     try:
         uploads.need_coming(upload.state)
         with uploads.writing(upload) as writer:
-            return finish(writer, actor=actor)[0] if writer.is_whole else None
+            if writer.is_whole:
+                return finish(writer, actor=actor)[0]
+            writer.reopen()
+            return None
     except uploads.Finished:
         return File.objects.get(pk=upload_id)
 

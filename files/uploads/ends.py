@@ -106,7 +106,7 @@ def left_whole() -> list[UUID]:
         if size == upload.declared_size:
             whole.append(upload.pk)
         else:
-            left.filter(pk=upload.pk, generation=upload.generation).update(lease_until=EPOCH, offset=size)
+            left.filter(pk=upload.pk, generation=upload.generation).update(lease_until=EPOCH, offset=size, state=UploadState.OPEN)
     return whole
 
 

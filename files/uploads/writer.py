@@ -170,6 +170,11 @@ class Writer:
         elif declared != self.part.size:
             raise LengthMismatch(f"{declared} bytes were announced, {self.part.size} came.", declared=declared, received=self.part.size)
 
+    def reopen(self) -> None:
+        """Bytes are missing although the upload was taken for whole: they may come after all."""
+        if self.upload.state == UploadState.VERIFYING:
+            self._write_down(state=UploadState.OPEN)
+
     @property
     def needs_task(self) -> bool:
         """The bytes must be read again and lie too far away to do that while a client waits."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
+from batches import tasks
 from batches.models import Batch
+from batches.receiving import Offer, append, begin_upload
 from batches.scatter import scatter_batch
 from batches.sweep import sweep
 from batches.transitions import locked
 from common.clock import from_now
-from files import parsing
-from files.models import File
+from common.errors import StorageUnavailable
+from files import parsing, storage
+from files.models import File, Upload, UploadState, Way
 from tests import factories
 from tests.queue import drain, skip_delays, waiting
 
@@ -128,4 +134,53 @@ def test_nothing_is_rung_for_a_cancelled_batch():
     File.objects.update(next_attempt_at=LONG_AGO)
     Batch.objects.update(state_changed_at=LONG_AGO)
     skip_delays()
+    assert sweep() == {}
+
+
+# -- uploads -----------------------------------------------------------------------------------------------------------
+
+
+def part_sent(content: bytes, size: int) -> Upload:
+    """An upload of `size` bytes of which `content` has come."""
+    upload = begin_upload(factories.batch().pk, Offer("x", size=size, way=Way.TUS)).upload
+    append(upload, [content], offset=0, actor="test")
+    return upload
+
+
+def test_an_upload_whose_writer_was_killed_after_the_last_byte_becomes_a_file():
+    upload = part_sent(b"conten", 7)
+    with (Path(storage.storages["default"].location) / f"{upload.storage_key}.part").open("ab") as part:
+        part.write(b"t")
+    Upload.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    sweep()
+    assert waiting() == [("verify", str(upload.pk))]
+    drain(times=2)
+    assert File.objects.get().sha256 == hashlib.sha256(b"content").hexdigest()
+    assert (Batch.objects.get().total_files, Batch.objects.get().total_bytes) == (1, 7)
+    sweep()
+    assert waiting() == []
+
+
+def test_an_upload_taken_for_whole_that_is_not_stays_open():
+    upload = part_sent(b"conten", 7)
+    Upload.objects.update(state=UploadState.VERIFYING)
+    tasks.verify_upload(str(upload.pk))
+    assert (Upload.objects.get().state, Upload.objects.get().offset) == (UploadState.OPEN, 6)
+
+
+def test_idle_uploads_expire_and_their_bytes_go():
+    part_sent(b"conten", 7)
+    Upload.objects.update(touched_at=timezone.now() - timedelta(days=8))
+    sweep()
+    assert Upload.objects.get().state == UploadState.EXPIRED
+    assert [path for path in Path(storage.storages["default"].location).rglob("*") if path.is_file()] == []
+
+
+def test_a_storage_that_fails_does_not_stop_the_sweep(monkeypatch):
+    def fail(*args):
+        raise StorageUnavailable
+
+    monkeypatch.setattr(storage, "part_size", fail)
+    part_sent(b"conten", 7)
+    Upload.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert sweep() == {}
