@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+from argus_uploader.cli import main
 from argus_uploader.errors import Exit
 
 from tests.uploader.vehicle import LARGEST_FILE, Told, Vehicle, noise
@@ -166,7 +167,7 @@ def test_a_batch_whose_files_are_all_gone_is_abandoned(car: Vehicle) -> None:
     assert [batch["status"] for batch in car.batches()] == ["abandoned"]
 
 
-def test_a_file_that_the_server_refuses_stays_and_is_named_while_the_others_go_on(car: Vehicle) -> None:
+def test_a_file_that_the_server_refuses_stays_and_is_named_while_the_others_go_on(car: Vehicle, capsys: pytest.CaptureFixture[str]) -> None:
     large = car.record("drive/large.blf", bytes(LARGEST_FILE + 1))
     car.record("drive/small.log", noise(1000, 1))
     told = Told()
@@ -177,6 +178,9 @@ def test_a_file_that_the_server_refuses_stays_and_is_named_while_the_others_go_o
     again = Told()
     assert car.send(again) == Exit.REFUSED
     assert again.events == []
+    assert main(["status", "--spool", str(car.spool), "--state", str(car.state)]) == Exit.OK
+    [known] = json.loads(capsys.readouterr().out)
+    assert list(known["refused"]) == ["drive/large.blf"]
     large.write_bytes(noise(3000, 2))
     assert car.send() == Exit.OK
     assert len(car.stored()) == 2
@@ -266,3 +270,10 @@ def test_without_a_terminal_each_event_is_a_line_of_json(car: Vehicle) -> None:
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [event["event"] for event in events][-2:] == ["file_sent", "batch_sent"]
     assert events[-1]["batch"] == car.batches()[0]["id"]
+
+
+def test_a_spool_that_is_not_there_is_no_reason_to_stay_down_for_good(car: Vehicle) -> None:
+    car.spool.rmdir()
+    told = car.run("--once")
+    assert told.returncode == Exit.LOCAL
+    assert "its disk is not there" in told.stderr

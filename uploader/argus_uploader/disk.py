@@ -40,7 +40,7 @@ class Disk:
     def check(self) -> None:
         """Raises BadConfig or LocalTrouble where the folders do not fit together."""
         if not self._spool.is_dir():
-            raise BadConfig(f"the spool {self._spool} is no folder")
+            raise LocalTrouble(f"the spool {self._spool} is no folder, or its disk is not there")
         if self._settings.after != "move":
             return
         try:
