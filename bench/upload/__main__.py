@@ -16,7 +16,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -301,6 +301,9 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(TASKS))
     options = parser.parse_args()
     os.sched_setaffinity(0, {servers.CLIENT_CORE})
+    # Whatever else runs here takes no part: with shares by session, a server of many threads would get more of a busy core than one of few.
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     if not (servers.NODE / "node_modules").exists():
         subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=servers.NODE, check=True)
     path = FOLDER / "upload.json"
