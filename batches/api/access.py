@@ -6,10 +6,9 @@ from django.contrib.auth.models import User
 from rest_framework.request import Request
 
 from events.actors import user_actor
-from vehicles.api.access import HasRight, Needs
+from vehicles.api.access import Needs
 from vehicles.api.authentication import Bearer
 from vehicles.models import Scope, Vehicle
-
 
 CREATE = Needs(vehicle=(Scope.BATCH_CREATE,))
 SEND = Needs(vehicle=(Scope.FILE_PUT,))

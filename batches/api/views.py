@@ -30,7 +30,6 @@ from common.json_api import AlwaysJSON
 from vehicles.api.access import HasRight
 from vehicles.api.authentication import TokenAuthentication
 
-
 NOBODY = UUID(int=0)
 
 
