@@ -206,21 +206,29 @@ def _twin(batch: Batch, name: str, sha256: str, *, once: bool) -> File | None:
 # -- a whole file in one request ---------------------------------------------------------------------------------------
 
 
-def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, vehicle_id: UUID | None = None, actor: str) -> tuple[File, bool]:
+def take_file(
+    batch_id: UUID,
+    offer: Offer,
+    chunks: Iterable[Bytes],
+    *,
+    vehicle_id: UUID | None = None,
+    checksum: uploads.Sum | None = None,
+    actor: str,
+) -> tuple[File, bool]:
     """Receive one file from its first byte to its row; False beside a file that was there before.
 
     Short transactions before and after; none while the bytes come. When it breaks off, the bytes of a file whose size is known stay for
     the next attempt; those of others, and of forms, are removed. Raises the errors of `begin_upload`, `Writer` and `finish`.
     """
-    begun = begin_upload(batch_id, offer, vehicle_id=vehicle_id, claim=True)
+    begun = begin_upload(batch_id, offer, vehicle_id=vehicle_id, claim=True, unchecked=checksum is not None)
     if begun.file:
         return begun.file, False
     upload = begun.upload
     try:
-        with uploads.writing(upload, way=offer.way, claimed=begun.is_new) as writer:
+        with uploads.writing(upload, way=offer.way, claimed=begun.is_new, unchecked_from=0 if checksum else None) as writer:
             try:
                 writer.restart()
-                writer.receive(chunks, offset=0)
+                writer.receive(chunks, offset=0, checksum=checksum)
                 writer.end_here()
                 file, is_new = finish(writer, actor=actor)
             except BaseException:
@@ -229,7 +237,7 @@ def take_file(batch_id: UUID, offer: Offer, chunks: Iterable[Bytes], *, vehicle_
                 raise
     except (uploads.Finished, UploadExpired):
         # Another request ended the upload that we went on with; no byte of ours has been read.
-        return take_file(batch_id, offer, chunks, vehicle_id=vehicle_id, actor=actor)
+        return take_file(batch_id, offer, chunks, vehicle_id=vehicle_id, checksum=checksum, actor=actor)
     except BaseException as error:
         if isinstance(error, FINAL) or not (upload.declared or (offer.way == Way.PUT and offer.size)):
             _give_up(upload)

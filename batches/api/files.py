@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from batches import intake
-from batches.api import access, body, describe, limits, shapes
+from batches.api import access, body, describe, digests, limits, shapes
 from batches.api.serializers import FileShape
 from batches.api.views import BatchView
 from files.models import Way
@@ -67,5 +67,12 @@ class FileByName(BatchView):
         plain = request._request
         source = body.Body(plain, intake.largest_file())
         offer = intake.Offer(name, body.kind(plain), source.declared, body.announced_sha256(plain), Way.PUT)
-        file, is_new = intake.take_file(batch_id, offer, source.chunks(), vehicle_id=sender(request), actor=access.actor_of(request))
+        file, is_new = intake.take_file(
+            batch_id,
+            offer,
+            source.chunks(),
+            vehicle_id=sender(request),
+            checksum=digests.of_body(plain.META),
+            actor=access.actor_of(request),
+        )
         return Response(shapes.of_file(vars(file)), status=201 if is_new else 200)

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from batches import intake, receiving
-from batches.api import access, body, describe, limits, tus_headers
+from batches.api import access, body, describe, digests, limits, tus_headers
 from batches.api.idempotency import key_of, once
 from batches.api.views import BatchView
 from common.errors import ChecksumMismatch, OffsetMismatch
@@ -134,7 +134,7 @@ class UploadList(TusView):
     @limits.one_upload
     def _with_bytes(self, request: Request, batch_id: UUID, offer: intake.Offer) -> Any:
         tus_headers.need_offset_type(request.META)
-        checksum, actor = tus_headers.checksum(request.META), access.actor_of(request)
+        checksum, actor = digests.of_body(request.META, tus_headers.checksum(request.META)), access.actor_of(request)
         source = body.Body(request._request, intake.largest_file() if offer.size is None else offer.size)
         if key_of(request) is None:
             vehicle_id = self.vehicle(request).pk
@@ -189,7 +189,7 @@ class UploadDetail(TusView):
         offset = tus_headers.number(meta, "Upload-Offset")
         if offset is None:
             raise tus_headers.BadHeader("Upload-Offset is missing.")
-        checksum, size = tus_headers.checksum(meta), tus_headers.number(meta, "Upload-Length")
+        checksum, size = digests.of_body(meta, tus_headers.checksum(meta)), tus_headers.number(meta, "Upload-Length")
         upload = self.upload(request, upload_id)
         source = body.Body(request._request, receiving.room_in(upload, offset, size))
         offset = receiving.append(upload, source.chunks(), offset=offset, size=size, checksum=checksum, actor=access.actor_of(request))

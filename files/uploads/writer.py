@@ -45,11 +45,11 @@ class Sum(Protocol):
 
 
 class Writer:
-    """The one writer of an upload, for the length of a `writing` block."""
+    """The one writer of an upload, for the length of a `writing` block; up to `durable` its bytes survive a power cut."""
 
     def __init__(self, upload: Upload, part: Part, previous: int) -> None:
         self.upload, self.part = upload, part
-        self._durable = part.size
+        self.durable = part.size
         self._sum = hashes.take(upload.pk, previous, part.size) if not part.published else None
         self._now = time.monotonic()
         self._renewed, self._heard = self._now, True
@@ -97,7 +97,7 @@ class Writer:
             if checksum:
                 checksum.verify()
         except (DiskFull, StorageUnavailable, FileTooLarge):
-            self._cut(self._durable)
+            self._cut(self.durable)
             raise
         except BaseException:
             if checksum:
@@ -121,7 +121,7 @@ class Writer:
                     sha256.update(chunk)
                 if checksum:
                     checksum.update(chunk)
-                elif part.size - self._durable >= SYNC_BYTES:
+                elif part.size - self.durable >= SYNC_BYTES:
                     self._sync()
             self.look(heard=len(chunk) > 0)
 
@@ -131,7 +131,7 @@ class Writer:
         if now - self._now < claims.LOOK_SECONDS and heard == self._heard:
             return
         if heard != self._heard or now - self._renewed >= claims.RENEW_SECONDS:
-            claims.renew(self.upload, self._durable, heard=heard)
+            claims.renew(self.upload, self.durable, heard=heard)
             self._renewed = now
         else:
             claims.check(self.upload)
@@ -139,14 +139,14 @@ class Writer:
 
     def _sync(self) -> None:
         self.part.sync()
-        self._durable = self.part.size
+        self.durable = self.part.size
 
     def _keep(self) -> None:
         """Make durable what came, and remember its sum for the next writer."""
         try:
             self._sync()
         except (DiskFull, StorageUnavailable):
-            self._cut(self._durable)
+            self._cut(self.durable)
             raise
         if self._sum:
             hashes.keep(self.upload.pk, self.upload.generation, self.part.size, self._sum)
@@ -156,7 +156,7 @@ class Writer:
         self._sum = None
         try:
             self.part.truncate(size)
-            self._durable = size
+            self.durable = size
         except ArgusError:
             log.exception("upload not cut back", upload_id=str(self.upload.pk), size=size)
 
@@ -210,7 +210,7 @@ class Writer:
         """Remove all bytes: the upload stands at 0."""
         self.part.discard()
         hashes.drop(self.upload.pk)
-        self.upload.remote_id, self.upload.error_code, self._durable = "", error_code, 0
+        self.upload.remote_id, self.upload.error_code, self.durable = "", error_code, 0
         self._sum = hashlib.sha256()
         self._write_down(state=UploadState.OPEN, offset=0, remote_id="", error_code=error_code)
 
@@ -226,13 +226,14 @@ def writing(upload: Upload, *, way: str = "", claimed: bool = False, unchecked_f
     if not claimed:
         claims.claim(upload, way=way, unchecked_from=unchecked_from)
     previous = upload.generation - claims.STEP
-    writer = None
+    writer: Writer | None = None
     try:
         with storage.open_part(
             upload.storage_key,
             upload.remote_id,
             expected=upload.declared_size or 0,
-            still_mine=lambda: claims.check(upload),
+            # A store may take longer for what it is given than a lease lasts.
+            still_mine=lambda: claims.renew(upload, writer.durable if writer else upload.offset, heard=True),
             keep=lambda remote_id: _keep_remote_id(upload, remote_id),
         ) as part:
             _drop_unchecked(upload, part, still_open=unchecked_from is not None)
@@ -243,7 +244,7 @@ def writing(upload: Upload, *, way: str = "", claimed: bool = False, unchecked_f
     finally:
         if upload.state != UploadState.FINISHED:
             whole = writer.is_whole if writer else upload.state == UploadState.VERIFYING
-            claims.release(upload, writer._durable if writer else None, whole=whole)
+            claims.release(upload, writer.durable if writer else None, whole=whole)
 
 
 def _drop_unchecked(upload: Upload, part: Part, *, still_open: bool) -> None:
