@@ -7,8 +7,7 @@ from uuid import UUID
 import structlog
 
 from batches.receiving import finish_upload
-from common.errors import ArgusError, PartsMissing
-from files.models import Upload, UploadState
+from common.errors import ArgusError
 
 log = structlog.get_logger("argus.verify")
 
@@ -19,11 +18,7 @@ def verify_upload(upload_id: UUID) -> bool:
     What storage or database could not do this time stays due: the writer's lease runs out, and the sweep rings again.
     """
     try:
-        is_file = finish_upload(upload_id) is not None
+        return finish_upload(upload_id) is not None
     except ArgusError as error:
         log.warning("upload not finished", upload_id=str(upload_id), code=error.code, reason=error.detail)
         return False
-    if not is_file:
-        # Parts were replaced in the store after they had been counted: the sender may send them again.
-        Upload.objects.filter(pk=upload_id, state=UploadState.VERIFYING).update(state=UploadState.OPEN, error_code=PartsMissing.code)
-    return is_file

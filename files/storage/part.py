@@ -54,6 +54,9 @@ def forget(remote_id: str) -> None:
 
 
 Check = Callable[[], None]
-"""Raises UploadLost when the writer has been evicted; a store asks before it makes anything visible to others."""
+"""Raises UploadLost when the writer has been evicted, and keeps it from being evicted for a while.
+
+A store asks before it makes anything visible to others, and every second while it sends.
+"""
 Keep = Callable[[str], None]
 """Keeps a new remote id in the row before anything is stored under it."""

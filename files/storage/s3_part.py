@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +43,7 @@ MOST_PARTS = 10_000
 HEADER_BYTES = 512
 RESERVE_CHECK_BYTES = 64 << 20
 READ_BYTES = 8 << 20  # one request each
+BEAT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class S3Part:
         self.size = self._synced = found.size
         self._sent = found.sent
         self._base = sum(part.size for part in found.sent)
+        self._asked = time.monotonic()
+        self._lost: UploadLost | None = None
         self._from = 0  # where in the waiting file the bytes after `_base` begin
         if found.gone:
             self.remote_id = ""
@@ -191,13 +195,27 @@ class S3Part:
         """Everything that waits, as parts of the full size and one of the rest if it has at least `least` bytes."""
         while (waits := self.size - self._base) >= least and waits:
             length = min(waits, self._part_bytes())
-            content = Window(self._waiting.fileno(), self._from, length)
+            content = Window(self._waiting.fileno(), self._from, length, self._beat)
             if not self.remote_id:
                 self.remote_id = begin(self.store, self.key, self._keep)
             self._still_mine()
             self._sent.append(self._send(len(self._sent) + 1, content))
             self._base += length
             self._from += length
+            self._need_mine()
+
+    def _beat(self) -> None:
+        """Stay the writer while bytes go out. An eviction is told after the part: the S3 client would try again by itself."""
+        if time.monotonic() - self._asked >= BEAT_SECONDS:
+            self._asked = time.monotonic()
+            try:
+                self._still_mine()
+            except UploadLost as error:
+                self._lost = error
+
+    def _need_mine(self) -> None:
+        if self._lost:
+            raise self._lost
 
     def _send(self, number: int, content: Window) -> Sent:
         if number > MOST_PARTS:
@@ -283,7 +301,7 @@ class S3Part:
 
     def _put_whole(self) -> None:
         """A file that never needed parts."""
-        content = Window(self._waiting.fileno(), self._from, self.size)
+        content = Window(self._waiting.fileno(), self._from, self.size, self._beat)
         named = {"Bucket": self.store.bucket, "Key": self.store.root + self.key}
         md5 = content.md5()
 
@@ -294,6 +312,7 @@ class S3Part:
         self._still_mine()
         with typed_s3(self.key):
             _where_nothing_is(put)
+        self._need_mine()
 
     def _check_object(self) -> None:
         """What was published has to be found again, in its full length."""
@@ -318,8 +337,8 @@ class S3Part:
 class Window(io.RawIOBase):
     """Some bytes of an open file, as a file of its own."""
 
-    def __init__(self, file: int, start: int, size: int) -> None:
-        self.file, self.start, self.size, self.at = file, start, size, 0
+    def __init__(self, file: int, start: int, size: int, on_read: Callable[[], None]) -> None:
+        self.file, self.start, self.size, self.at, self.on_read = file, start, size, 0, on_read
 
     def readable(self) -> bool:
         return True
@@ -335,6 +354,7 @@ class Window(io.RawIOBase):
         return self.at
 
     def readinto(self, buffer: Any) -> int:
+        self.on_read()
         view = memoryview(buffer).cast("B")[: max(0, self.size - self.at)]
         count = os.preadv(self.file, [view], self.start + self.at)
         if view and not count:

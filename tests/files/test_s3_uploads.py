@@ -444,6 +444,32 @@ def test_a_writer_that_was_evicted_makes_nothing_visible(up):
     assert up.size == 1000
 
 
+def test_a_writer_keeps_its_upload_while_the_store_takes_its_time(up, monkeypatch):
+    monkeypatch.setattr(s3_part, "BEAT_SECONDS", 0)
+    asked = []
+    with up.open(still_mine=lambda: asked.append(len(up.road.passed))) as part:
+        write(part, CONTENT)
+        part.sync()
+    assert len(asked) > len(CONTENT) >> 20
+
+
+def test_a_writer_that_is_evicted_while_it_sends_ends_after_that_part(up, monkeypatch):
+    monkeypatch.setattr(s3_part, "BEAT_SECONDS", 0)
+    asked = []
+
+    def evicted_at_the_third_look() -> None:
+        asked.append(None)
+        if len(asked) > 2:
+            raise UploadLost
+
+    with up.open(still_mine=evicted_at_the_third_look) as part:
+        write(part, CONTENT)
+        with pytest.raises(UploadLost):
+            part.sync()
+    assert up.road.count(SEND_PART) == 1
+    assert up.size == PART
+
+
 def test_a_new_upload_that_no_row_keeps_is_ended(up):
     def refuse(remote_id: str) -> None:
         raise UploadLost
