@@ -124,6 +124,16 @@ def renew(upload: Upload, offset: int, *, heard: bool) -> None:
         raise UploadLost
 
 
+def renew_leaving(upload: Upload) -> None:
+    """As `renew`, for a writer on its way out: whoever evicts it waits until it has stored what came. Raises UploadLost."""
+    if not _rows(upload).filter(_mine(upload)).update(lease_until=from_now(LEASE)):
+        raise UploadLost
+
+
+def _mine(upload: Upload) -> Q:
+    return Q(generation=upload.generation) | Q(generation=upload.generation + 1)
+
+
 def check(upload: Upload) -> None:
     """Raises UploadLost when somebody else has the upload now."""
     if not _rows(upload).filter(generation=upload.generation).exists():
@@ -135,9 +145,8 @@ def release(upload: Upload, offset: int | None, *, whole: bool = False) -> None:
 
     `whole`: all bytes are there but no File came of them. The lease then counts as run out and not as ended, which has the sweep look.
     """
-    mine = Q(generation=upload.generation) | Q(generation=upload.generation + 1)
     stored = {} if offset is None else {"offset": offset, "unchecked_from": None}
     try:
-        Upload.objects.filter(mine, pk=upload.pk).update(lease_until=Now() if whole else EPOCH, touched_at=Now(), **stored)
+        Upload.objects.filter(_mine(upload), pk=upload.pk).update(lease_until=Now() if whole else EPOCH, touched_at=Now(), **stored)
     except Error:
         log.exception("upload not released", upload_id=str(upload.pk))

@@ -53,6 +53,7 @@ class Writer:
         self._sum = hashes.take(upload.pk, previous, part.size) if not part.published else None
         self._now = time.monotonic()
         self._renewed, self._heard = self._now, True
+        self._leaving = False
 
     # -- bytes come ------------------------------------------------------------------------------------------------
 
@@ -100,6 +101,7 @@ class Writer:
             self._cut(self.durable)
             raise
         except BaseException:
+            self._leaving = True
             if checksum:
                 self._cut(offset)
             else:
@@ -136,6 +138,13 @@ class Writer:
         else:
             claims.check(self.upload)
         self._now, self._heard = now, heard
+
+    def still_mine(self) -> None:
+        """A store may take longer for what it is given than a lease lasts. Raises UploadLost."""
+        if self._leaving:
+            claims.renew_leaving(self.upload)
+        else:
+            claims.renew(self.upload, self.durable, heard=True)
 
     def _sync(self) -> None:
         self.part.sync()
@@ -232,8 +241,7 @@ def writing(upload: Upload, *, way: str = "", claimed: bool = False, unchecked_f
             upload.storage_key,
             upload.remote_id,
             expected=upload.declared_size or 0,
-            # A store may take longer for what it is given than a lease lasts.
-            still_mine=lambda: claims.renew(upload, writer.durable if writer else upload.offset, heard=True),
+            still_mine=lambda: writer.still_mine() if writer else claims.check(upload),
             keep=lambda remote_id: _keep_remote_id(upload, remote_id),
         ) as part:
             _drop_unchecked(upload, part, still_open=unchecked_from is not None)
