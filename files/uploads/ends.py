@@ -46,8 +46,12 @@ def _discard(upload: Upload) -> None:
 
 
 def expire() -> int:
-    """End up to 500 open uploads that nobody has touched for seven days; their number."""
+    """End up to 500 open uploads that nobody has touched for seven days; their number.
+
+    Files that a batch was opened with and of which no byte has come yet cost nothing: they wait as long as their batch does.
+    """
     idle = Upload.objects.filter(state=UploadState.OPEN, touched_at__lt=from_now(-IDLE), lease_until__lte=Now())
+    idle = idle.exclude(declared=True, generation=0)
     expired = 0
     for upload in idle.order_by("touched_at")[:MOST]:
         if idle.filter(pk=upload.pk).update(state=UploadState.EXPIRED, generation=F("generation") + 1, touched_at=Now()):

@@ -176,6 +176,15 @@ def test_idle_uploads_expire_and_their_bytes_go():
     assert [path for path in Path(storage.storages["default"].location).rglob("*") if path.is_file()] == []
 
 
+def test_a_declared_file_of_which_nothing_has_come_waits_as_long_as_its_batch():
+    declared = factories.batch()
+    upload = Upload.objects.create(batch=declared, name="late.log", declared=True, declared_size=7, storage_key="raw/late")
+    Upload.objects.update(touched_at=timezone.now() - timedelta(days=29))
+    sweep()
+    upload.refresh_from_db()
+    assert upload.state == UploadState.OPEN
+
+
 def test_a_storage_that_fails_does_not_stop_the_sweep(monkeypatch):
     def fail(*args):
         raise StorageUnavailable
