@@ -57,6 +57,7 @@ class Delivery:
     sent: int = 0
     ends: list[str] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)  # statuses of requests that were to be repeated
     evicted_after: list[float] = field(default_factory=list)  # seconds until the server took bytes again beside a frozen connection
 
 
@@ -195,6 +196,7 @@ class _Sender:
                 return begin
             if answer.status not in {409, *AGAIN} or time.monotonic() > until:
                 raise Refused(f"at {begin}: {answer.status} {answer.body[:500]!r}")
+            self.told.refused.append(answer.status)
             if answer.status != 409:
                 time.sleep(POLL)
             self.offset = self._found()
