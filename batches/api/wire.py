@@ -14,9 +14,9 @@ from django.conf import settings
 
 from common.errors import ArgusError, LengthMismatch, UploadTooSlow
 
-BUFFER = 256 * 1024
+BUFFER = 1 << 20
 TICK_SECONDS = 1.0
-IDLE_BUFFERS = 8
+IDLE_BUFFERS = 4
 PACE_SECONDS = 60.0
 NOTHING = memoryview(b"")
 
