@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import structlog
 from django.db import Error
-from django.db.models import F, Q, QuerySet, Value
-from django.db.models.functions import Coalesce, Now
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from common.clock import EPOCH, from_now
 from common.errors import NotFound, UploadBusy, UploadExpired, UploadLost
@@ -36,16 +36,13 @@ class Finished(Exception):
     """The upload has become a File."""
 
 
-def claim(upload: Upload, *, way: str = "", unchecked_from: int | None = None) -> None:
+def claim(upload: Upload, *, way: str = "") -> None:
     """Become the writer; `upload` then has the row's generation, offset and state as they are under the claim.
 
-    `unchecked_from`: bytes from there on count only if this writer says so in the end. Waits a moment for a lively writer to fall
-    silent. Raises UploadBusy, Finished, UploadExpired when the upload has ended without a file, NotFound when it is gone.
+    Waits a moment for a lively writer to fall silent. Raises UploadBusy, Finished, UploadExpired when the upload has ended without a
+    file, NotFound when it is gone.
     """
     given: dict[str, object] = {}
-    if unchecked_from is not None:
-        # What a killed writer left unchecked stays so.
-        given["unchecked_from"] = Coalesce(F("unchecked_from"), Value(unchecked_from))
     if way:
         given["way"] = way
     until = time.monotonic() + PATIENCE_SECONDS

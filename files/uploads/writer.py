@@ -93,6 +93,10 @@ class Writer:
         """
         if offset != self.part.size:
             raise OffsetMismatch(f"The upload stands at {self.part.size}, not at {offset}.", offset=self.part.size)
+        if checksum and self.upload.unchecked_from != offset:
+            # Not before the offset is known to be right: what lies behind the mark is cut off.
+            self._write_down(unchecked_from=offset)
+            self.upload.unchecked_from = offset
         try:
             self._append(chunks, checksum)
             if checksum:
@@ -228,12 +232,12 @@ class Writer:
 def writing(upload: Upload, *, way: str = "", claimed: bool = False, unchecked_from: int | None = None) -> Iterator[Writer]:
     """Be the one writer of the upload; what is stored when the block ends, in whatever way, the next one finds.
 
-    `claimed`: the row was made with the claim in it. `unchecked_from`: see `claims.claim`, whose errors it raises besides those of
-    `storage.open_part`.
+    `claimed`: the row was made with the claim in it. `unchecked_from`: bytes from there on will count only when their checksum was right.
+    Raises the errors of `claims.claim` and of `storage.open_part`.
     """
     came_by = upload.way
     if not claimed:
-        claims.claim(upload, way=way, unchecked_from=unchecked_from)
+        claims.claim(upload, way=way)
     previous = upload.generation - claims.STEP
     writer: Writer | None = None
     try:

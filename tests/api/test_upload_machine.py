@@ -290,15 +290,16 @@ class Uploads(RuleBasedStateMachine):
         if not checksum:
             sent.kept += arrived
 
-    @rule(upload=uploads, offset=st.integers(0, 80), data=contents)
-    def send_to_the_wrong_place(self, upload: tuple[Opened, Sent], offset: int, data: bytes) -> None:
+    @rule(upload=uploads, offset=st.integers(0, 80), data=contents, checksum=st.booleans())
+    def send_to_the_wrong_place(self, upload: tuple[Opened, Sent], offset: int, data: bytes, checksum: bool) -> None:
         batch, sent = upload
         stands = len(sent.kept)
         if offset == stands:
             return
         if not sent.deferred:
             data = data[: max(1, len(sent.content) - offset)]
-        answer = self.patch(batch, sent, offset, data)
+        headers = {"Upload-Checksum": f"sha1 {b64(hashlib.sha1(data).digest())}"} if checksum else {}
+        answer = self.patch(batch, sent, offset, data, **headers)
         if sent.state == "ended":
             refused(answer, 410, "upload_expired")
         else:

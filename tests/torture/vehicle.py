@@ -166,7 +166,7 @@ class _Sender:
         before, happened = self.road.proxy.sent, len(self.road.proxy.happened)
         self.road.proxy.add(fault)
         try:
-            answer = self._send(size, timeout=1.0 + fault.seconds(size) if fault.end is End.FREEZE else 60.0)
+            answer = self._send(size, timeout=1.0 + fault.seconds(fault.after) if fault.end is End.FREEZE else 60.0)
         except Cut:
             self.offset = -1
         else:
