@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import CharField, F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from common.errors import WrongState
 from common.hooks import ask
+from common.prepared import Param, Prepared
 from events.models import EventType
 from events.record import record_act
 from vehicles import credentials
@@ -94,17 +95,22 @@ def _as_long(token: ApiToken | None) -> datetime | None:
     return timezone.now() + (token.expires_at - token.created_at)
 
 
+def _by_key_id() -> QuerySet[ApiToken]:
+    live = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+    of_active = Q(vehicle__isnull=True) | Q(vehicle__state=VehicleState.ACTIVE)
+    key_id = Param("key_id", CharField())
+    return ApiToken.objects.select_related("vehicle").filter(live, of_active, key_id=key_id, revoked_at__isnull=True)
+
+
+_live_token = Prepared(_by_key_id)
+
+
 def find_token(text: str) -> ApiToken | None:
     """The live token that `text` is, or None. Takes as long for an unknown key id as for a wrong secret."""
     presented = credentials.read(KIND, text)
     if presented is None:
         return None
-    token = (
-        ApiToken.objects.select_related("vehicle", "vehicle__fleet")
-        .filter(Q(vehicle__isnull=True) | Q(vehicle__state=VehicleState.ACTIVE))
-        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), key_id=presented.key_id, revoked_at__isnull=True)
-        .first()
-    )
+    token = _live_token.first(key_id=presented.key_id)
     return token if presented.fits(token.secret_sha256 if token else None) else None
 
 
