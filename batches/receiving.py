@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import CharField, Count, QuerySet, UUIDField
 
 from batches.models import OPEN, Batch
 from batches.quota import need_room
@@ -30,6 +30,7 @@ from common.errors import (
 )
 from common.failpoints import reach
 from common.pipeline import enqueue
+from common.prepared import Param, Prepared
 from events.models import EventType
 from events.record import ARGUS, record
 from files import uploads
@@ -103,6 +104,30 @@ def check_size(size: int | None) -> None:
         raise FileTooLarge(f"The file has {size} bytes; {largest_file()} are allowed.", limit=largest_file())
 
 
+# -- what is asked for each of 50,000 files ------------------------------------------------------------------------------
+
+_BATCH = Param("batch_id", UUIDField())
+_batch_for_update = Prepared(
+    lambda: Batch.objects.select_for_update().filter(pk=_BATCH).only("state", "vehicle_id", "total_files", "total_bytes", "event_seq")
+)
+_count_coming = Prepared(lambda: _coming_to_batch().values("batch_id").annotate(count=Count("pk")).values_list("count", flat=True))
+_open_namesakes = Prepared(
+    lambda: _coming_to_batch().filter(state=UploadState.OPEN, name=Param("name", CharField())).values_list(*ADOPTED_BY, named=True)
+)
+_oldest_of_same = Prepared(
+    lambda: (
+        File.objects.current()
+        .filter(sha256=Param("sha256", CharField()), batch__vehicle_id=Param("vehicle_id", UUIDField()))
+        .order_by("created_at", "id")
+        .values_list("pk", "batch_id")[:1]
+    )
+)
+
+
+def _coming_to_batch() -> QuerySet[Upload]:
+    return Upload.objects.filter(batch_id=_BATCH, state__in=COMING)
+
+
 # -- begin -------------------------------------------------------------------------------------------------------------
 
 
@@ -125,7 +150,7 @@ def begin_upload(batch_id: UUID, offer: Offer, *, vehicle_id: UUID | None = None
             return begun
         if begun := _adopted(batch, name, offer):
             return begun
-        if batch.total_files + uploads.coming(batch.pk).count() >= settings.ARGUS_MAX_FILES_PER_BATCH:
+        if batch.total_files + (_count_coming.first(batch_id=batch.pk) or 0) >= settings.ARGUS_MAX_FILES_PER_BATCH:
             raise BatchFull(f"A batch may have {settings.ARGUS_MAX_FILES_PER_BATCH} files.")
         need_room(batch.vehicle_id, offer.size or 0)
         upload_id = uuid4()
@@ -157,10 +182,8 @@ def _already_there(batch: Batch, name: str, offer: Offer) -> Begun | None:
 
 def _adopted(batch: Batch, name: str, offer: Offer) -> Begun | None:
     """The open upload that this offer goes on with; what the offer knows better is written down."""
-    namesakes = uploads.coming(batch.pk).filter(name=name, state=UploadState.OPEN)
-    if offer.way == Way.FORM:
-        namesakes = namesakes.filter(declared=True)
-    fitting = [row for row in namesakes.values_list(*ADOPTED_BY, named=True) if offer.fits(row)]
+    namesakes = _open_namesakes(batch_id=batch.pk, name=name)
+    fitting = [row for row in namesakes if offer.fits(row) and (row.declared or offer.way != Way.FORM)]
     if not fitting:
         return None
     best = min(fitting, key=lambda row: (not offer.is_same(row), not row.declared, row.created_at))
@@ -182,11 +205,11 @@ def _adopted(batch: Batch, name: str, offer: Offer) -> Begun | None:
 
 
 def _locked(batch_id: UUID) -> Batch:
-    """The batch, locked, with the columns that a file touches and no others: this is done for each of 50,000. Raises NotFound."""
-    try:
-        return Batch.objects.select_for_update().only("state", "vehicle_id", "total_files", "total_bytes", "event_seq").get(pk=batch_id)
-    except Batch.DoesNotExist:
-        raise NotFound from None
+    """The batch, locked, with the columns that a file touches and no others. Raises NotFound."""
+    batch = _batch_for_update.first(batch_id=batch_id)
+    if batch is None:
+        raise NotFound
+    return batch
 
 
 def _need_open(batch: Batch) -> None:
@@ -418,8 +441,7 @@ def _coming(upload: Upload) -> QuerySet[Upload]:
 
 def _original(batch: Batch, sha256: str) -> tuple[UUID, UUID] | None:
     """The oldest file of the vehicle with these bytes, and its batch."""
-    same = File.objects.current().filter(sha256=sha256, batch__vehicle_id=batch.vehicle_id)
-    return next(iter(same.order_by("created_at", "id").values_list("pk", "batch_id")[:1]), None)
+    return _oldest_of_same.first(sha256=sha256, vehicle_id=batch.vehicle_id)
 
 
 def _give_up(upload: Upload) -> None:
