@@ -107,7 +107,8 @@ class File(ConcurrentTransitionMixin, models.Model):
             # list, newest first; failed files grouped by cause
             models.Index(fields=["-created_at", "-id"], name="file_newest"),
             models.Index(fields=["error_code", "-created_at", "-id"], condition=Q(state=FileState.FAILED), name="file_failed_cause"),
-            models.Index(fields=["sha256"], name="file_digest"),
+            # the oldest file with the same bytes: one that a vehicle sends every day has thousands
+            models.Index(fields=["sha256", "created_at", "id"], name="file_same_bytes"),
             models.Index(fields=["batch", "name"], name="file_batch_name"),
             models.Index(fields=["next_attempt_at"], condition=Q(state=FileState.PENDING), name="file_due"),
             models.Index(fields=["lease_until"], condition=Q(state=FileState.PARSING), name="file_lease"),
