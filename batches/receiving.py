@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import CharField, Count, QuerySet, UUIDField
+from django.db.models import CharField, Count, PositiveBigIntegerField, QuerySet, UUIDField
 
 from batches.models import OPEN, Batch
 from batches.quota import need_room
@@ -30,7 +30,7 @@ from common.errors import (
 )
 from common.failpoints import reach
 from common.pipeline import enqueue
-from common.prepared import Param, Prepared
+from common.prepared import Param, Prepared, PreparedUpdate, insert
 from events.models import EventType
 from events.record import ARGUS, record
 from files import uploads
@@ -121,6 +121,15 @@ _oldest_of_same = Prepared(
         .order_by("created_at", "id")
         .values_list("pk", "batch_id")[:1]
     )
+)
+_end_as_file = PreparedUpdate(
+    lambda: Upload.objects.filter(pk=Param("pk", UUIDField()), state__in=COMING),
+    state=UploadState.FINISHED,
+    offset=Param("size", PositiveBigIntegerField()),
+    declared_size=Param("size", PositiveBigIntegerField()),
+    error_code="",
+    unchecked_from=None,
+    **uploads.NO_LEASE,
 )
 
 
@@ -409,14 +418,13 @@ def add_file(upload: Upload, received: Received, *, actor: str) -> tuple[File, b
         _need_open(batch)  # complete and scatter take the same lock: a file is in the batch before them or not at all
         if once and (twin := _twin(batch, upload.name, received.sha256, once=True)):
             return twin, False
-        changed = {"state": UploadState.FINISHED, "offset": received.size, "declared_size": received.size}
-        if not _coming(upload).update(**changed, error_code="", unchecked_from=None, **uploads.NO_LEASE):
+        if not _end_as_file(pk=upload.pk, size=received.size):
             raise UploadLost
         if once:
             # Of a sender that came back on another way while its old request still waited.
             uploads.end(uploads.coming(batch.pk).filter(name=upload.name, way=Way.PUT, declared=False))
         original = _original(batch, received.sha256)
-        file = File.objects.create(
+        file = File(
             id=upload.pk,
             batch=batch,
             name=upload.name,
@@ -426,6 +434,7 @@ def add_file(upload: Upload, received: Received, *, actor: str) -> tuple[File, b
             storage_key=upload.storage_key,
             duplicate_of_id=original and original[0],
         )
+        insert(file)
         payload: dict[str, object] = {"file_id": str(file.pk), "name": file.name, "size": file.size, "sha256": file.sha256}
         if original:
             payload |= {"duplicate_of": str(original[0]), "duplicate_why": "same SHA-256", "original_batch": str(original[1])}

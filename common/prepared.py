@@ -1,4 +1,4 @@
-"""Queries whose SQL is built once: Django takes several times as long to build a short one as the database to answer it.
+"""Statements whose SQL is built once: Django takes several times as long to build a short one as the database to answer it.
 
 What is kept is the text of the question, never an answer.
 """
@@ -6,11 +6,14 @@ What is kept is the text of the question, never an answer.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections
-from django.db.models import Expression, Field, QuerySet
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row")
@@ -28,23 +31,33 @@ class Param(Expression):
         return "%s", (self,)
 
 
+def _bound(params: Iterable[Any], values: dict[str, object]) -> list[Any]:
+    """The parameters of a statement with values in their places."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    return [param.output_field.get_db_prep_value(values[param.name], connection) if isinstance(param, Param) else param for param in params]
+
+
+@contextmanager
+def _cursor() -> Iterator[Any]:
+    """For a write: as after Django's own, a transaction in which it failed is rolled back whatever its owner makes of the error."""
+    with transaction.mark_for_rollback_on_error(using=DEFAULT_DB_ALIAS), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        yield cursor
+
+
 class Prepared(Generic[Row]):
     """A query with `Param` in its filters; called with their values, it gives the rows."""
 
     def __init__(self, build: Callable[[], QuerySet[Any, Row]]) -> None:
         self._build = build
-        self._built: tuple[QuerySet[Any, Row], SQLCompiler, str, list[Any]] | None = None
+        self._built: tuple[QuerySet[Any, Row], SQLCompiler, str, tuple[Any, ...]] | None = None
 
     def __call__(self, **values: object) -> list[Row]:
         """The rows, as the query set itself would give them. Raises KeyError when a value is missing."""
         # Two threads may build it at the same moment: they build the same.
         queryset, built, sql, params = self._built = self._built or self._sql()
-        connection = connections[DEFAULT_DB_ALIAS]
-        bound = [
-            param.output_field.get_db_prep_value(values[param.name], connection) if isinstance(param, Param) else param for param in params
-        ]
+        bound = _bound(params, values)
         compiler = copy.copy(built)
-        compiler.connection = connection  # this thread's
+        compiler.connection = connections[DEFAULT_DB_ALIAS]  # this thread's
         compiler.as_sql = lambda *_: (sql, bound)  # type: ignore[method-assign, assignment]
         rows = queryset.all()
         rows.query.get_compiler = lambda *_, **__: compiler  # type: ignore[method-assign]
@@ -54,8 +67,48 @@ class Prepared(Generic[Row]):
         """The first row, or None."""
         return next(iter(self(**values)), None)
 
-    def _sql(self) -> tuple[QuerySet[Any, Row], SQLCompiler, str, list[Any]]:
+    def _sql(self) -> tuple[QuerySet[Any, Row], SQLCompiler, str, tuple[Any, ...]]:
         queryset = self._build()
-        compiler = queryset.query.get_compiler(connection=connections[DEFAULT_DB_ALIAS])
+        compiler = queryset.query.get_compiler(DEFAULT_DB_ALIAS)
         sql, params = compiler.as_sql()
-        return queryset, compiler, sql, list(params)
+        converters = compiler.get_converters([column for column, _, _ in compiler.select])
+        compiler.get_converters = lambda _: converters
+        return queryset, compiler, sql, params
+
+
+class PreparedUpdate:
+    """An UPDATE with `Param` in its filters and values; called with them, it gives the number of rows that were changed."""
+
+    def __init__(self, build: Callable[[], QuerySet[Any, Any]], **changes: object) -> None:
+        self._build, self._changes = build, changes
+        self._built: tuple[str, tuple[Any, ...]] | None = None
+
+    def __call__(self, **values: object) -> int:
+        """As `QuerySet.update`. Raises KeyError when a value is missing."""
+        sql, params = self._built = self._built or self._sql()
+        with _cursor() as cursor:
+            cursor.execute(sql, _bound(params, values))
+            return int(cursor.rowcount)
+
+    def _sql(self) -> tuple[str, tuple[Any, ...]]:
+        query: Any = self._build().query.chain(UpdateQuery)
+        query.add_update_values(self._changes)
+        sql, params = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
+        return sql, params
+
+
+def insert(row: Model) -> None:
+    """Write a new row whose key and values are known, none of them an expression; sends no signal."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    fields, sql = _insertion(type(row))
+    with _cursor() as cursor:
+        cursor.execute(sql, [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields])
+    row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+
+@cache
+def _insertion(model: type[Model]) -> tuple[list[Field[Any, Any]], str]:
+    quoted = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    fields = [field for field in model._meta.local_concrete_fields if not field.generated]
+    columns = ", ".join(quoted(str(field.column)) for field in fields)
+    return fields, f"INSERT INTO {quoted(model._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(fields))})"  # noqa: S608

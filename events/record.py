@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 from django.db import models, transaction
 
+from common.prepared import Param, PreparedUpdate, insert
 from events.models import Event, EventType
 
 ARGUS = "argus"
@@ -30,10 +32,18 @@ def record(
         raise transaction.TransactionManagementError("an event is written in the transaction of the change it tells of")
     assert isinstance(batch, models.Model)
     batch.event_seq += 1
+    changed = {"event_seq": batch.event_seq, **(also or {})}
     # An UPDATE of its own and not only the caller's save(): a transition may save some fields, or none.
-    type_of_batch = batch.__class__
-    type_of_batch._default_manager.filter(pk=batch.pk).update(event_seq=batch.event_seq, **(also or {}))
-    return Event.objects.create(batch_id=batch.pk, seq=batch.event_seq, type=type, payload=payload or {}, actor=actor)
+    _update_of(batch.__class__, tuple(changed))(pk=batch.pk, **changed)
+    event = Event(batch_id=batch.pk, seq=batch.event_seq, type=type, payload=payload or {}, actor=actor)
+    insert(event)
+    return event
+
+
+@cache
+def _update_of(model: type[models.Model], columns: tuple[str, ...]) -> PreparedUpdate:
+    params = {name: Param(name, cast("models.Field[Any, Any]", model._meta.get_field(name))) for name in columns}
+    return PreparedUpdate(lambda: model._default_manager.filter(pk=Param("pk", model._meta.pk)), **params)
 
 
 def record_act(type: EventType, payload: dict[str, Any], *, actor: str) -> Event:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import CharField, UUIDField
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from batches.models import Batch
-from common.prepared import Param, Prepared
+from common.prepared import Param, Prepared, PreparedUpdate, insert
 from tests import factories
 from vehicles.models import Vehicle
 
@@ -89,3 +93,51 @@ def test_each_thread_asks_on_its_own_connection(by_vin):
     for thread in threads:
         thread.join()
     assert found == [vehicle] * 4
+
+
+@pytest.mark.django_db
+def test_an_update_changes_the_rows_of_its_filter_and_says_how_many():
+    one, other = factories.vehicle(), factories.vehicle()
+    rename = PreparedUpdate(
+        lambda: Vehicle.objects.filter(pk=Param("pk", UUIDField()), name__in=[one.name, "Heron"]),
+        name=Param("name", CharField()),
+        clock_offset_ms=None,
+        last_contact_at=Now(),
+    )
+    assert [rename(pk=one.pk, name=name) for name in ("Heron", "Egret", "Stork")] == [1, 1, 0]
+    one, other = (Vehicle.objects.get(pk=vehicle.pk) for vehicle in (one, other))
+    assert one.name == "Egret"
+    assert abs(timezone.now() - one.last_contact_at) < timedelta(minutes=1)
+    assert other.last_contact_at is None
+
+
+@pytest.mark.django_db
+def test_an_inserted_row_is_as_a_saved_one():
+    vehicle = factories.vehicle()
+    saved = Batch.objects.create(vehicle=vehicle, software={"a": [1, None]})
+    inserted = Batch(vehicle=vehicle, software={"a": [1, None]})
+    insert(inserted)
+    assert not inserted._state.adding
+    told = [{**Batch.objects.filter(pk=batch.pk).values().get(), "id": None} for batch in (saved, inserted)]
+    times = {name for name, value in told[0].items() if isinstance(value, datetime)}
+    assert [told[0][name] for name in told[0].keys() - times] == [told[1][name] for name in told[0].keys() - times]
+    assert all(abs(told[0][name] - told[1][name]) < timedelta(minutes=1) for name in times)
+
+
+@pytest.mark.django_db
+def test_a_row_is_inserted_once():
+    batch = Batch(vehicle=factories.vehicle())
+    insert(batch)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        insert(batch)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_whose_insert_failed_is_rolled_back_although_the_error_was_caught():
+    batch = Batch(vehicle=factories.vehicle())
+    insert(batch)
+    with transaction.atomic():
+        Batch.objects.filter(pk=batch.pk).update(reason="changed")
+        with suppress(IntegrityError):
+            insert(batch)
+    assert Batch.objects.get().reason == ""
