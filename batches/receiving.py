@@ -30,7 +30,7 @@ from common.errors import (
 )
 from common.failpoints import reach
 from common.pipeline import enqueue
-from common.prepared import Param, Prepared, PreparedUpdate, insert
+from common.prepared import Param, Prepared, PreparedInsert, PreparedUpdate
 from events.models import EventType
 from events.record import ARGUS, record
 from files import uploads
@@ -122,6 +122,9 @@ _oldest_of_same = Prepared(
         .values_list("pk", "batch_id")[:1]
     )
 )
+_insert_upload = PreparedInsert(Upload)
+_insert_claimed = PreparedInsert(Upload, **uploads.NEW_LEASE)
+_insert_file = PreparedInsert(File)
 _end_as_file = PreparedUpdate(
     lambda: Upload.objects.filter(pk=Param("pk", UUIDField()), state__in=COMING),
     state=UploadState.FINISHED,
@@ -163,7 +166,7 @@ def begin_upload(batch_id: UUID, offer: Offer, *, vehicle_id: UUID | None = None
             raise BatchFull(f"A batch may have {settings.ARGUS_MAX_FILES_PER_BATCH} files.")
         need_room(batch.vehicle_id, offer.size or 0)
         upload_id = uuid4()
-        made = Upload.objects.create(
+        made = Upload(
             id=upload_id,
             batch=batch,
             way=offer.way if claim else "",
@@ -175,8 +178,9 @@ def begin_upload(batch_id: UUID, offer: Offer, *, vehicle_id: UUID | None = None
             metadata=offer.metadata,
             storage_key=uploads.raw_key(batch.pk, upload_id),
             unchecked_from=0 if unchecked else None,
-            **(uploads.new_claim() if claim else {}),
+            **({"generation": uploads.STEP} if claim else {}),
         )
+        (_insert_claimed if claim else _insert_upload)(made)
     return Begun(made, is_new=True)
 
 
@@ -434,7 +438,7 @@ def add_file(upload: Upload, received: Received, *, actor: str) -> tuple[File, b
             storage_key=upload.storage_key,
             duplicate_of_id=original and original[0],
         )
-        insert(file)
+        _insert_file(file)
         payload: dict[str, object] = {"file_id": str(file.pk), "name": file.name, "size": file.size, "sha256": file.sha256}
         if original:
             payload |= {"duplicate_of": str(original[0]), "duplicate_why": "same SHA-256", "original_batch": str(original[1])}

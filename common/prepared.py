@@ -8,12 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import Expression, Field, Model, QuerySet
-from django.db.models.sql import UpdateQuery
+from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row")
@@ -97,18 +96,35 @@ class PreparedUpdate:
         return sql, params
 
 
-def insert(row: Model) -> None:
-    """Write a new row whose key and values are known, none of them an expression; sends no signal."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    fields, sql = _insertion(type(row))
-    with _cursor() as cursor:
-        cursor.execute(sql, [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields])
-    row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+class PreparedInsert:
+    """Writes a new row whose key is known; what stands in `by_database` is an expression, and the same for every row. Sends no signal."""
+
+    def __init__(self, model: type[Model], **by_database: Any) -> None:
+        self._model, self._by_database = model, by_database
+        self._built: tuple[str, list[Any]] | None = None
+
+    def __call__(self, row: Model) -> None:
+        """As `save` with `force_insert`."""
+        sql, params = self._built = self._built or self._sql()
+        connection = connections[DEFAULT_DB_ALIAS]
+        with _cursor() as cursor:
+            cursor.execute(sql, [_saved(param, row, connection) if isinstance(param, Field) else param for param in params])
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+
+    def _sql(self) -> tuple[str, list[Any]]:
+        query = InsertQuery(self._model)
+        compiler = query.get_compiler(DEFAULT_DB_ALIAS)
+        columns, places, params = [], [], list[Any]()
+        for field in self._model._meta.local_concrete_fields:
+            columns.append(compiler.quote_name_unless_alias(str(field.column)))
+            place, values = "%s", (field,)
+            if field.name in self._by_database:
+                place, values = compiler.compile(self._by_database[field.name].resolve_expression(query, allow_joins=False, for_save=True))
+            places.append(place)
+            params += values
+        table = compiler.quote_name_unless_alias(self._model._meta.db_table)
+        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(places)})", params  # noqa: S608
 
 
-@cache
-def _insertion(model: type[Model]) -> tuple[list[Field[Any, Any]], str]:
-    quoted = connections[DEFAULT_DB_ALIAS].ops.quote_name
-    fields = [field for field in model._meta.local_concrete_fields if not field.generated]
-    columns = ", ".join(quoted(str(field.column)) for field in fields)
-    return fields, f"INSERT INTO {quoted(model._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(fields))})"  # noqa: S608
+def _saved(field: Field[Any, Any], row: Model, connection: Any) -> Any:
+    return field.get_db_prep_save(field.pre_save(row, True), connection)

@@ -8,10 +8,12 @@ from uuid import UUID
 
 from django.db import models, transaction
 
-from common.prepared import Param, PreparedUpdate, insert
+from common.prepared import Param, PreparedInsert, PreparedUpdate
 from events.models import Event, EventType
 
 ARGUS = "argus"
+
+_insert = PreparedInsert(Event)
 
 
 class Sequenced(Protocol):
@@ -36,7 +38,7 @@ def record(
     # An UPDATE of its own and not only the caller's save(): a transition may save some fields, or none.
     _update_of(batch.__class__, tuple(changed))(pk=batch.pk, **changed)
     event = Event(batch_id=batch.pk, seq=batch.event_seq, type=type, payload=payload or {}, actor=actor)
-    insert(event)
+    _insert(event)
     return event
 
 

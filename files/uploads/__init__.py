@@ -10,13 +10,15 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from files.models import COMING, Upload
-from files.uploads.claims import NO_LEASE, Finished, need_coming, new_claim
+from files.uploads.claims import NEW_LEASE, NO_LEASE, STEP, Finished, need_coming
 from files.uploads.ends import IDLE, collect, collect_strays, discard, end, expire, left_whole, offset_of
 from files.uploads.writer import Sum, Writer, writing
 
 __all__ = [
     "IDLE",
+    "NEW_LEASE",
     "NO_LEASE",
+    "STEP",
     "Finished",
     "Sum",
     "Writer",
@@ -28,7 +30,6 @@ __all__ = [
     "expire",
     "left_whole",
     "need_coming",
-    "new_claim",
     "offset_of",
     "raw_key",
     "raw_prefix",

@@ -30,6 +30,8 @@ EVICTION_SECONDS = 5.0
 POLL_SECONDS = 0.05
 STEP = 2
 NO_LEASE = {"lease_until": EPOCH}
+NEW_LEASE = {"lease_until": from_now(LEASE), "heard_at": Now()}
+"""With STEP for its generation, a row is made with this whose maker is its first writer."""
 
 
 class Finished(Exception):
@@ -57,11 +59,6 @@ def claim(upload: Upload, *, way: str = "") -> None:
         time.sleep(POLL_SECONDS)
     upload.refresh_from_db()
     need_coming(upload.state)
-
-
-def new_claim() -> dict[str, object]:
-    """What a row is made with whose maker is its first writer."""
-    return {"generation": STEP, "lease_until": from_now(LEASE), "heard_at": Now()}
 
 
 def leave_to_writer(upload: Upload) -> bool:

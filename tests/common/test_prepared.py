@@ -14,7 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from batches.models import Batch
-from common.prepared import Param, Prepared, PreparedUpdate, insert
+from common.clock import EPOCH, from_now
+from common.prepared import Param, Prepared, PreparedInsert, PreparedUpdate
 from tests import factories
 from vehicles.models import Vehicle
 
@@ -95,6 +96,9 @@ def test_each_thread_asks_on_its_own_connection(by_vin):
     assert found == [vehicle] * 4
 
 
+insert = PreparedInsert(Batch)
+
+
 @pytest.mark.django_db
 def test_an_update_changes_the_rows_of_its_filter_and_says_how_many():
     one, other = factories.vehicle(), factories.vehicle()
@@ -122,6 +126,15 @@ def test_an_inserted_row_is_as_a_saved_one():
     times = {name for name, value in told[0].items() if isinstance(value, datetime)}
     assert [told[0][name] for name in told[0].keys() - times] == [told[1][name] for name in told[0].keys() - times]
     assert all(abs(told[0][name] - told[1][name]) < timedelta(minutes=1) for name in times)
+
+
+@pytest.mark.django_db
+def test_the_database_writes_what_it_knows_better_than_the_row():
+    batch = Batch(vehicle=factories.vehicle(), created_at=EPOCH, state_changed_at=EPOCH)
+    PreparedInsert(Batch, uploaded_at=Now(), state_changed_at=from_now(timedelta(hours=2)))(batch)
+    found = Batch.objects.get()
+    assert abs(found.uploaded_at + timedelta(hours=2) - found.state_changed_at) < timedelta(milliseconds=1)
+    assert abs(timezone.now() - found.uploaded_at) < timedelta(minutes=1)
 
 
 @pytest.mark.django_db
