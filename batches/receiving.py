@@ -178,7 +178,7 @@ def begin_upload(batch_id: UUID, offer: Offer, *, vehicle_id: UUID | None = None
             metadata=offer.metadata,
             storage_key=uploads.raw_key(batch.pk, upload_id),
             unchecked_from=0 if unchecked else None,
-            **({"generation": uploads.STEP} if claim else {}),
+            generation=uploads.STEP if claim else 0,
         )
         (_insert_claimed if claim else _insert_upload)(made)
     return Begun(made, is_new=True)
