@@ -177,8 +177,9 @@ def errors(of: type[ArgusError] = ArgusError) -> Iterator[type[ArgusError]]:
 
 
 def test_the_table_has_every_error_that_a_vehicle_can_meet():
-    import argus_site.urls
-    import batches.tasks  # noqa: F401 - with both, every part that has errors is imported, whatever ran before
+    # With both, every part that has errors is imported, whatever ran before.
+    import argus_site.urls  # noqa: F401
+    import batches.tasks  # noqa: F401
 
     told = set()
     for statuses, codes in re.findall(r"^\| ([\d, ]+) \| (`[^|]*`) \|", PAGE, re.MULTILINE):
