@@ -45,7 +45,7 @@ def test_the_text_finds_the_token_until_it_is_revoked_or_expired():
     made, text = make_enrolment_token("workshop", actor="user:ops", expires_at=timezone.now() + timedelta(hours=1))
     assert text.startswith(f"argus_enrol_{made.key_id}_")
     assert find_enrolment_token(text) == made
-    assert text.split("_")[3] not in str(EnrolmentToken.objects.values().get())
+    assert text.split("_", 3)[3][:43] not in str(EnrolmentToken.objects.values().get())
     EnrolmentToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert find_enrolment_token(text) is None
     EnrolmentToken.objects.update(expires_at=None)
@@ -92,7 +92,7 @@ def test_a_new_vin_waits_and_gets_its_token_once_it_is_accepted():
 def test_the_claim_is_kept_as_a_digest_and_is_of_one_enrolment():
     made, claim = enrol(token())
     other, _ = enrol(token(), factories.vin())
-    assert claim.split("_")[3] not in str(Enrolment.objects.values())
+    assert claim.split("_", 3)[3][:43] not in str(Enrolment.objects.values())
     assert enrolment.find_enrolment(other.pk, claim) is None
     assert enrolment.find_enrolment(made.pk, claim[:-1]) is None
     assert enrolment.find_enrolment(made.pk, claim.replace("argus_claim", "argus_v1")) is None
