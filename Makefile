@@ -8,8 +8,9 @@ NODE := .venv-node
 PY := $(VENV)/bin/python
 PYTHON ?= python3
 PORT ?= 8000
-# What does not depend on the database need not run on the second one.
-ENGINE_FREE := $(addprefix --ignore=tests/,parsers demo diagnosis browser uploader)
+# What asks nothing of the database that the rest does not ask need not run on the second one.
+ENGINE_FREE := $(addprefix --ignore=tests/,parsers demo diagnosis browser uploader torture files/test_storage.py files/test_s3_uploads.py \
+	$(addprefix api/test_,direct.py tus_clients.py upload_protocol.py schemathesis.py sockets.py wire.py))
 PYTEST := $(PY) -m pytest -n 2 --dist worksteal -q
 
 help: ## list the targets
